@@ -69,7 +69,7 @@ export class Proof {
     return gone;
   }
 
-  /** No job is left. Of the nodes of this job and of the disk's images, only those that the guest needs are open. */
+  /** No job is left. Only nodes that the guest needs are open, of this job and of the disk's images. */
   async #settled(name: string, job: Job | undefined): Promise<void> {
     const { jobs, nodes } = await this.#turns.apart(async () => await graphOf(this.#admin));
     if (job !== undefined && jobs.some((one) => one.startsWith(job.id))) {

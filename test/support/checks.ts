@@ -175,7 +175,7 @@ export class GuestDisk {
     this.sizeBytes = sizeBytes;
   }
 
-  /** `image`: the top of the device's chain, to which nothing has been written yet. */
+  /** `image`: the top of the device's chain, before any write to it. */
   static async of(admin: Admin, device: string, image: ChainImage, folder: string): Promise<GuestDisk> {
     const oracle = join(folder, `oracle-${device}`);
     const [{ 'virtual-size': sizeBytes }] = await Promise.all([
@@ -186,8 +186,8 @@ export class GuestDisk {
   }
 
   /**
-   * Writes as the guest would: at the first and the last sector, over what there is, into what nobody has
-   * written before, and some zeroes. Different bytes for each `round`.
+   * Writes as the guest would: to the first and the last sector, over existing data, to new places, and some zeroes.
+   * Different bytes for each `round`.
    */
   async write(round: number): Promise<void> {
     const sectors = Math.floor(this.sizeBytes / SECTOR);
@@ -209,7 +209,7 @@ export class GuestDisk {
     }
   }
 
-  /** An image holds exactly what the guest must find; `live`: QEMU has it open, and the guest is stopped. */
+  /** Checks that an image has exactly the expected contents; `live`: QEMU has it open, and the guest is stopped. */
   async expectIn(path: string, format: ImageFormat, { live = false } = {}): Promise<void> {
     expect((await imageInfo(path, format))['virtual-size']).toBe(this.sizeBytes);
     expect(await compareImages(this.#oracle, 'raw', path, format, { live })).toMatchObject({
@@ -230,7 +230,7 @@ export function complaints(service: Service): readonly string[] {
   return service.log.split('\n').filter((line) => /"level":[56]0\b/.test(line));
 }
 
-/** Still there, without a complaint. */
+/** The service still runs, without an error in its log. */
 export function expectWell(service: Service, but?: RegExp): void {
   expect(service.alive).toBe(true);
   expect(complaints(service).filter((line) => but?.test(line) !== true)).toEqual([]);

@@ -1,4 +1,7 @@
-/** Loaded before a service: its host's clock is off by as many milliseconds as the file in CLOCK_SHIFT says, at each look. */
+/**
+ * Loaded before a service: the clock of its host is off by the number of milliseconds in the file CLOCK_SHIFT, read at
+ * each look.
+ */
 import { readFileSync } from 'node:fs';
 
 const file = process.env['CLOCK_SHIFT'] ?? '';

@@ -1,4 +1,4 @@
-/** The contract with its comments, which what is generated leaves out. */
+/** The contract with its comments, which the generated files do not have. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fromBinary } from '@bufbuild/protobuf';
@@ -7,7 +7,7 @@ import { BUF } from './buf.ts';
 import { run, testDir } from './real-qemu/qemu.ts';
 import { REPOSITORY } from './service/service.ts';
 
-/** The comment of each field of a message that stands in no other, in one line, by its full name. */
+/** The comment of each field of a top-level message, in one line, by its full name. */
 export async function commentsOfFields(): Promise<ReadonlyMap<string, string>> {
   await using dir = await testDir('bj-contract-');
   const built = join(dir.path, 'contract.binpb');
@@ -17,7 +17,7 @@ export async function commentsOfFields(): Promise<ReadonlyMap<string, string>> {
     files.flatMap((file) =>
       file.messageType.flatMap((message, at) =>
         message.field.map(({ name }, index) => {
-          // Fields (2) of a message (4), by their places in the file.
+          // Fields (2) of a message (4), by their positions in the file.
           const path = [4, at, 2, index].join();
           const found = file.sourceCodeInfo?.location.find((one) => one.path.join() === path)?.leadingComments ?? '';
           return [`${file.package}.${message.name}.${name}`, found.replaceAll(/\s+/g, ' ')] as const;

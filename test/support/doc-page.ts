@@ -1,4 +1,4 @@
-/** A page of docs/, read so that tests can hold it to what it says: its tables, its commands, its examples. */
+/** A page of docs/, parsed so that tests can check its tables, its commands and its examples. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { REPOSITORY } from './service/service.ts';
@@ -8,7 +8,7 @@ export interface Section {
   readonly text: string;
   /** Each is a script for bash. */
   readonly commands: readonly string[];
-  /** Each without its heading, a row as its cells, without the backquotes. */
+  /** Each without its heading; a row is the list of its cells, without the backquotes. */
   readonly tables: readonly (readonly (readonly string[])[])[];
 }
 
@@ -25,7 +25,7 @@ export class DocPage {
     });
   }
 
-  /** All of the page, in its order. */
+  /** Those of the whole page, in order. */
   get commands(): Section['commands'] {
     return this.sections.flatMap(({ commands }) => commands);
   }

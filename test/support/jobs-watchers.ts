@@ -1,11 +1,11 @@
 /**
- * Clients that watch all jobs, in a process of its own: `node jobs-watchers.ts ADDRESS WATCHERS JOBS`. Says "begun" when each is
- * complete; and when each has seen JOBS jobs end, as JSON, how many have seen what.
+ * Clients that watch all jobs, in a process of their own: `node jobs-watchers.ts ADDRESS WATCHERS JOBS`. Prints "begun"
+ * when each is complete. When each has seen JOBS jobs end, it prints as JSON how many watchers have seen each result.
  */
 import { BlockJobClient, hasEnded } from '../../src/client/index.ts';
 import { IS_LIVE } from '../../src/client/watch.ts';
 
-/** "JOBS whole" is each revision of so many jobs, from 1 to its end, once and in order. */
+/** "JOBS whole" means each revision of this number of jobs, from 1 to its end, once and in order. */
 export type Seen = Readonly<Record<string, number>>;
 
 const [address = '', watchers = '', jobs = ''] = process.argv.slice(2);

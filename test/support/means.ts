@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** Debian's python3, which has Debian's modules, rather than one that may come first in PATH. */
+/** Debian's python3, which has Debian's modules, rather than another one that may come first in PATH. */
 export const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
 
 export type Means =
@@ -119,13 +119,13 @@ const PROBES: Record<Means, readonly Probe[]> = {
     ['prometheus', ['--version']],
     ['promtool', ['--version']],
   ],
-  // support/docker/ready.sh starts the one, and pulls or makes the other.
+  // support/docker/ready.sh starts the first, and pulls or makes the second.
   docker: [
     ['docker', ['version']],
     ['docker', ['image', 'inspect', BASE_IMAGE]],
     ['openssl', ['version']],
   ],
-  // A file system of one's own whose power can be cut: as root, with loop devices, and with ext4.
+  // A file system whose power can be cut: needs root, loop devices, and ext4.
   'power-cut': [
     [PYTHON, ['--version']],
     [
@@ -136,7 +136,7 @@ const PROBES: Record<Means, readonly Probe[]> = {
       ],
     ],
   ],
-  // A group of processes whose memory is bounded: as root.
+  // A group of processes with a memory limit: needs root.
   cgroup: [
     [
       'sh',
@@ -147,9 +147,9 @@ const PROBES: Record<Means, readonly Probe[]> = {
     ],
     ['openssl', ['version']],
   ],
-  // A file system in user space, of one file: as root, with a QEMU of 6.0 or later.
+  // A file system in user space, with one file: needs root, and a QEMU of 6.0 or later.
   fuse: [['sh', ['-ec', 'test -w /dev/fuse; qemu-storage-daemon --help | grep -qF "[type=]fuse"']]],
-  // A block device of one's own: as root, with a kernel that has loop devices.
+  // A block device of the test: needs root, and a kernel with loop devices.
   loop: [
     [
       'sh',

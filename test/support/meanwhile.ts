@@ -48,7 +48,7 @@ export async function whenMade(what: string): Promise<unknown> {
   return outcome.made;
 }
 
-/** Where it is asked for: in the environment, which the tests' processes have from the one that makes it. */
+/** The address of the result: in the environment, which the tests' processes inherit. */
 function placeOf(what: string): string {
   return `BLOCKJOBD_MADE_${what.toUpperCase()}`;
 }

@@ -1,4 +1,4 @@
-/** Set up before the tests: each error that is made is looked at, and one with prose in its metadata is a bug. */
+/** Loaded before the tests: each error is checked, and one with prose in its metadata is a bug. */
 import { vi } from 'vitest';
 import type * as Errors from '../../src/core/errors.ts';
 

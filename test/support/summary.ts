@@ -1,4 +1,7 @@
-/** The last line of a test run: how many of what, out of Vitest's JSON report. Exits 1 when a test failed or none ran. */
+/**
+ * The last line of a test run: the numbers of results, from Vitest's JSON report. Exits 1 when a test failed or none
+ * ran.
+ */
 import { readFileSync } from 'node:fs';
 
 interface Report {

@@ -1,7 +1,7 @@
-/** Waiting for something that is announced. */
+/** Waits for announced changes. */
 import type { Wake } from '../../src/lib/wake.ts';
 
-/** Looks at each change until it is so; an error when it is not in time. */
+/** Checks the condition at each change until it holds; throws if it does not in time. */
 export async function until(what: string, changes: Wake, done: () => boolean, ms = 10_000): Promise<void> {
   const by = performance.now() + ms;
   for (;;) {

@@ -3,7 +3,7 @@
  * results in docs/versions.md. Each release is unpacked once, below .cache; vitest's whole report of its run stays
  * there.
  *
- * Arguments choose: `11.1` runs all suites on that one, and renews its column of the table. With a suite
+ * The arguments select: `11.1` runs all suites with that version, and renews its column of the table. With a suite
  * (`11.1 golden-rebase`) it is a trial, and nothing is written.
  */
 import { spawnSync } from 'node:child_process';
@@ -69,7 +69,7 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** Runs the suites with the QEMU of the release, and says at once what failed, and why. */
+/** Runs the suites with the QEMU of the release, and prints at once the failed tests and their errors. */
 function tried(release: string, suites: readonly Suite[]): Column {
   const folder = join(CACHE, release);
   must(join(import.meta.dirname, 'qemu-root.sh'), [release, folder]);

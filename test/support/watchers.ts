@@ -1,8 +1,7 @@
 /**
- * A client that watches jobs as a platform does, in a process of its own:
- * `node watchers.ts ADDRESS CA KEY CERTIFICATE CONNECTIONS WATCHES JOB:REVISION...`, WATCHES on each connection, each of one of
- * the jobs from that revision on. Says "begun" on a line when each watch has had something, and when all have ended, as JSON, what
- * they have seen.
+ * A client that watches jobs as a platform does, in a process of its own: `node watchers.ts ADDRESS CA KEY CERTIFICATE
+ * CONNECTIONS WATCHES JOB:REVISION...`, with WATCHES on each connection, each for one of the jobs from that revision
+ * on. Prints the line "begun" when each watch has got a message. When all have ended, it prints their results as JSON.
  */
 import { readFileSync } from 'node:fs';
 import { credentials, type ServiceError } from '@grpc/grpc-js';
@@ -13,7 +12,10 @@ import {
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import { JobEvent_Kind } from '../../generated/blockjob/v1/job.ts';
 
-/** How many watches saw the same: "JOB to N" is all revisions from the asked one to N, each once and in order. */
+/**
+ * The number of watches with the same result: "JOB to N" means all revisions from the requested one to N, each once and
+ * in order.
+ */
 export type WatchesSeen = Readonly<Record<string, number>>;
 
 const LIVE: readonly JobEvent_Kind[] = [JobEvent_Kind.KIND_PROGRESS, JobEvent_Kind.KIND_HEARTBEAT];
@@ -22,7 +24,7 @@ const [address = '', ca = '', key = '', certificate = '', connections = '', watc
   process.argv.slice(2);
 const channel = credentials.createSsl(readFileSync(ca), readFileSync(key), readFileSync(certificate));
 
-/** The revisions that came, and how it ended. */
+/** Returns the revisions, and the end of the watch. */
 async function watch(client: BlockJobServiceClient, asked: string, begun: () => void) {
   const [job = '', first = ''] = asked.split(':');
   const request = WatchJobRequest.fromPartial({

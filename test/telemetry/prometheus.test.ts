@@ -37,7 +37,7 @@ const queries = dashboard.panels.flatMap(({ title, targets = [] }) => targets.ma
 /** Panels that need certificates. */
 const OF_CERTIFICATES = 'Certificates';
 
-/** As Grafana puts in its variables. */
+/** Replaces the variables as Grafana does. */
 function filledIn(expression: string): string {
   const values: Readonly<Record<string, string>> = { job: '.*', instance: '.*', __rate_interval: '1m' };
   return expression.replaceAll(/\$(\w+)/g, (_, name: string) => present(values[name], name));
@@ -152,7 +152,7 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
     await comes('blockjob_ready_to_pivot_seconds_count', 1);
     await comes('sum(blockjob_jobs)', 0);
     await comes('blockjob_copied_bytes_total', (bytes) => bytes > 0);
-    // All that QEMU looked at, and no byte twice.
+    // All bytes that QEMU looked at, and no byte twice.
     const [copied] = await prometheus.query('blockjob_copied_bytes_total');
     expect(Number(copied?.value[1])).toBeLessThanOrEqual(8 << 20);
     await comes('blockjob_qmp_command_seconds_count{command="blockdev-mirror"}', 1);
@@ -200,7 +200,7 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
       for (const selector of selected) expect(await prometheus.query(selector), selector).not.toEqual([]);
     }
     const told = rules.filter(({ state }) => state !== 'inactive').map(({ name }) => name);
-    // How long this machine takes to write is not ours to say.
+    // The write speed of this machine is not part of the test.
     expect(told.filter((name) => name !== 'BlockjobdJournalSlow')).toEqual([]);
   });
 
@@ -217,7 +217,7 @@ describe.skipIf(needs('qemu', 'prometheus'))('a Prometheus that asks an agent an
     await comes('blockjob_qmp_links{state="up"}', 1);
     await comes('blockjob_hosts{state="reachable"}', 1);
     await stop(agent.pid);
-    // It is asked, and has five seconds.
+    // The host is asked, and has five seconds.
     expect((await gateway.listJobs()).unreachableHosts).toEqual(['h1']);
     await comes('blockjob_hosts{state="unreachable"}', 1);
     await comes('blockjob_directory_up{job="blockjobd-gateway"}', 0);

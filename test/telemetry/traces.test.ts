@@ -1,6 +1,4 @@
-/**
- * Traces of real processes, taken by a collector: client → gateway → agent → QMP, and nothing at all unless asked for.
- */
+/** Traces of real processes, received by a collector: client → gateway → agent → QMP, and none by default. */
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Metadata } from '@grpc/grpc-js';
@@ -37,7 +35,7 @@ describe.skipIf(needs('qemu'))('with the standard variables set', () => {
     collector = opened.use(await OtlpCollector.start());
     const port = await freePort();
     const host = ['agent', '--host-name', 'h1', '--listen', `127.0.0.1:${port}`, '--state-dir', join(dir, 'state')];
-    // Named by its variable, and the gateway by itself.
+    // The agent's name comes from the variable, the gateway's is the default.
     const env = { ...collector.variables, OTEL_SERVICE_NAME: 'the-agent' };
     agent = opened.use(await Service.run([...host, '--qmp-dir', sockets, '--allow-destination', dir], { env }));
     const hosts = join(dir, 'hosts.json');
@@ -69,7 +67,7 @@ describe.skipIf(needs('qemu'))('with the standard variables set', () => {
   test('a StartCopy is one tree: client, gateway, agent, the steps of the job, and QMP', async () => {
     const id = await startTraced();
     await collector.received('the gateway’s span', ({ parentSpanId }) => parentSpanId === CALLER);
-    // Progress is polled meanwhile, the job goes on and ends: none of that is the caller's.
+    // Progress is polled meanwhile, the job continues and ends: none of that belongs to the caller.
     await gateway.until(id, 'STATE_READY');
     await gateway.abort({ job: byId(id) });
     await collector.received('a later span', ({ name, service }) => name === 'Abort' && service === 'the-agent');
@@ -96,7 +94,7 @@ describe.skipIf(needs('qemu'))('with the standard variables set', () => {
     expect(commands).toEqual(expect.arrayContaining(['QMP blockdev-add', 'QMP blockdev-mirror']));
     expect(parts.map(({ name }) => name)).toContain('journal sync');
 
-    // All of them are in that tree, and within it in time, as far as their clocks are: a span begins at a whole
+    // All of them are in that tree, and within it in time, as far as their clocks show: a span begins at a whole
     // millisecond.
     const known = new Set([CALLER, ...spans.map(({ spanId }) => spanId)]);
     expect(spans.filter(({ parentSpanId }) => !known.has(parentSpanId ?? ''))).toEqual([]);
@@ -158,7 +156,7 @@ async function loadedWith(env: Readonly<Record<string, string>>): Promise<readon
     readonly result: readonly { readonly url: string }[];
   };
   expect(result.some(({ url }) => url.endsWith('src/modes/telemetry.ts'))).toBe(true);
-  // Its API alone does nothing, and prom-client asks for it.
+  // Its API alone does nothing, and prom-client requires it.
   return result.map(({ url }) => url).filter((url) => /@opentelemetry\/(?!api\/)|src\/tracing\//.test(url));
 }
 
@@ -177,7 +175,7 @@ describe('OpenTelemetry', () => {
     await patient.listDomains();
     const asked = performance.now();
     expect(await patient.stop()).toBe(0);
-    // The exporter's own patience is ten.
+    // The exporter's own limit is ten seconds.
     expect(performance.now() - asked).toBeLessThan(7000);
 
     const hasty = { ...nobody, OTEL_BSP_SCHEDULE_DELAY: '50', OTEL_EXPORTER_OTLP_TIMEOUT: '500' };

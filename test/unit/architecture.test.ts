@@ -21,7 +21,7 @@ interface Import {
   readonly what: string;
 }
 
-/** Blanks out what is not code; lines stay where they are. */
+/** Replaces everything that is not code by blanks; lines stay. */
 function codeOf(text: string): string {
   const notCode =
     /\/\/.*|\/\*[\s\S]*?\*\/|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`|(?<=[(,=:?&|{};[]\s*|return\s+)\/(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n[*])(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n[])*\/[a-z]*/g;
@@ -60,8 +60,8 @@ function importsOf({ path, lines }: Source): Import[] {
 const imports = sources.flatMap(importsOf);
 
 /**
- * `core` of `src/core/rules/rule.ts`, `main.ts` of `src/main.ts`, `generated` of what is generated. The client of etcd
- * is a part of its own, and so is what is generated for it.
+ * `core` for src/core/rules/rule.ts, `main.ts` for src/main.ts, `generated` for generated files. The client of etcd is
+ * a part of its own, and so is its generated code.
  */
 function partOf(path: string): string {
   const etcd = /^src\/(fleet\/etcd)\/|^(generated\/etcd)\//.exec(path);
@@ -109,21 +109,21 @@ function mayImport({ from, what }: Import): boolean {
   );
 }
 
-/** The rooms of the parts that have some, from the ground up. */
+/** The folders of the parts that have layers, from the bottom up. */
 const FLOORS: Readonly<Record<string, readonly string[]>> = {
   core: ['qemu', 'disk', 'job', 'moves', 'plans', 'rules'],
   agent: ['host', 'qemu', 'journal', 'files', 'job', 'starts', 'desk'],
   fleet: ['etcd', 'directory', 'membership', 'gateway'],
 };
 
-/** Undefined for what is in no room. */
+/** Undefined for a file without such a folder. */
 function roomOf(path: string): { readonly part: string; readonly floor: number } | undefined {
   const [, part = '', room = ''] = /^src\/([^/]+)\/([^/]+)\//.exec(path) ?? [];
   const floor = FLOORS[part]?.indexOf(room) ?? -1;
   return floor === -1 ? undefined : { part, floor };
 }
 
-/** Each file that imports itself by way of others. */
+/** Each file that imports itself through others. */
 function circlesIn(all: readonly Pick<Import, 'from' | 'what'>[]): readonly string[] {
   const graph = new Map<string, string[]>();
   for (const { from, what } of all) graph.set(from, [...(graph.get(from) ?? []), what]);
@@ -142,7 +142,7 @@ function circlesIn(all: readonly Pick<Import, 'from' | 'what'>[]): readonly stri
 
 const inWords = ({ from, line, what }: Import) => `${from}:${line} imports ${what}`;
 
-/** Each line of code in which something is found, with its place. */
+/** Each line of code that matches, with its place. */
 function linesWith(pattern: RegExp, among: readonly Source[] = sources, where: 'code' | 'lines' = 'code'): string[] {
   return among.flatMap((source) =>
     source[where].flatMap((text, index) =>
@@ -211,7 +211,7 @@ describe('the sources', () => {
     expect(imports.filter(({ what, names }) => what === 'node:process' && names.length > 0).map(inWords)).toEqual([]);
   });
 
-  /** Those that change nothing. */
+  /** Functions that change nothing. */
   const READING = new Set(
     'access constants FSWatcher lstat readdir readdirSync readFile readFileSync readlink readlinkSync realpath stat statfs watch'.split(
       ' ',
@@ -219,7 +219,7 @@ describe('the sources', () => {
   );
   /** The files that change files, the functions that they use, and the changed files. */
   const WRITING: Readonly<Record<string, readonly string[]>> = {
-    // Journals, and what is known of them.
+    // Journals, and the index.
     'src/agent/journal/journal.ts': ['FileHandle', 'open', 'unlink'],
     'src/agent/journal/journal-folder.ts':
       'BigIntStats closeSync fstatSync lstatSync mkdir open openSync readSync rename unlink'.split(' '),
@@ -230,25 +230,25 @@ describe('the sources', () => {
     'src/agent/journal/hold-file.ts': ['mkdir', 'open', 'rename', 'rm'],
     // Standard output and error.
     'src/modes/outlet.ts': ['fstatSync', 'openSync', 'write', 'writeSync'],
-    // That nobody else may.
+    // Closed to all other users.
     'src/agent/host/own-files.ts': ['Stats', 'chmod', 'open'],
-    // The folder itself, and what it is known by; the lock in it is SQLite's.
+    // The folder itself, and its identity; the lock in it belongs to SQLite.
     'src/agent/journal/state-folder.ts': ['mkdir', 'open', 'writeFile'],
-    // For those that follow: each call in its turn.
+    // For the following files: each call in its turn.
     'src/agent/host/disk-files.ts': ['BigIntStats', 'StatsFs', 'all'],
-    // The destination of a copy, and what a commit has emptied.
+    // The destination of a copy, and the images that a commit has emptied.
     'src/agent/files/files.ts': ['BigIntStats', 'DiskFile', 'open'],
     'src/agent/host/pinned-folder.ts': ['BigIntStats', 'DiskFile', 'open', 'unlink'],
     // Types alone.
     'src/agent/host/file-identity.ts': ['BigIntStats'],
     'src/agent/files/known-file.ts': ['BigIntStats'],
-    // Opens the name of a file, to ask what the kernel calls it.
+    // Opens a file by its name, to ask the kernel for its identity.
     'src/agent/host/open-files.ts': ['DiskFile', 'open'],
-    // Keeps open what it syncs, and writes nothing.
+    // Keeps files open to sync them, and writes nothing.
     'src/agent/files/stable-storage.ts': ['DiskFile'],
     // Reads headers, and asks whether a device is free.
     'src/agent/files/place.ts': ['DiskFile', 'open'],
-    // Reads whether an image holds anything.
+    // Reads whether an image holds any data.
     'src/agent/starts/reused.ts': ['open'],
     // Its own socket, when nobody listens there any more.
     'src/grpc/listen.ts': ['unlink'],
@@ -361,7 +361,7 @@ describe('the sources', () => {
   });
 });
 
-/** How many lines of a text each pattern finds. */
+/** The number of lines of a text that each pattern finds. */
 const found = (text: string) => [ANY, NON_NULL, ENVIRONMENT].map((one) => linesWith(one, [sourceOf('x', text)]).length);
 
 describe('these checks', () => {

@@ -1,4 +1,4 @@
-/** docs/configuration.md is the command line: `make rewrite-docs` writes its table, this holds it. */
+/** docs/configuration.md describes the command line: `make rewrite-docs` writes its table, and this test checks it. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';

@@ -34,7 +34,7 @@ function metersOf(mode: 'agent' | 'gateway'): Meters {
   return meters;
 }
 
-/** Name, type and labels, as a row has them. */
+/** Name, type and labels, as in a row. */
 function rowsOf({ registry }: Meters): readonly string[] {
   return registry
     .getMetricsAsArray()
@@ -105,7 +105,7 @@ describe.each(group.rules)('the alert $alert', ({ alert, labels, annotations }) 
   });
 });
 
-/** As GitHub makes it of a heading. */
+/** The anchor that GitHub makes for a heading. */
 function anchorOf(heading: string): string {
   return heading
     .toLowerCase()

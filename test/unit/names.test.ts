@@ -14,7 +14,7 @@ const EXPORTED = /^export (?:abstract )?(?:async )?(?:function\*?|class|const|le
 const PACKED = 'src/client is packed alone';
 const ETCD = 'src/fleet/etcd could be a package of its own, and so could the other';
 
-/** The same thing, said twice for the sake of a package that stands alone. */
+/** The same declaration in two places, for a package that stands alone. */
 const TWINS: Readonly<Record<string, string>> = {
   BlockJobError: `${PACKED}: the error of a call`,
   CallOptions: `${PACKED}: how long one call may take, and what ends it`,
@@ -42,7 +42,7 @@ const sources = readdirSync(SRC, { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts'))
   .map((file): Source => ({ file, text: readFileSync(join(SRC, file), 'utf8') }));
 
-/** Each that a pattern finds, with its place. */
+/** Each match of a pattern, with its place. */
 const found = (pattern: RegExp, among: readonly Source[] = sources) =>
   among.flatMap(({ file, text }) => [...text.matchAll(pattern)].map(([, name = '']) => `${file}: ${name}`));
 
@@ -60,7 +60,7 @@ describe('the names that files of src export', () => {
 
 /** The field that distinguishes the members of a union: everywhere a verb of one table, or a word of QEMU's. */
 const DISCRIMINANTS = new Set('is kind entry do does move execute driver type format'.split(' '));
-/** Is its QEMU there, as a job is seen; and is a destination new, as it is opened. */
+/** Whether its QEMU is reachable, for a seen job; and whether a destination is new, for an opened one. */
 const OF_ONE_TYPE = new Set(['core/moves/moves.ts: qemu', 'core/plans/copy-ends.ts: new']);
 
 describe('the sources', () => {
@@ -87,7 +87,7 @@ describe('the sources', () => {
   });
 });
 
-/** Each the one thing of its file, or a part of it. */
+/** Each is the one table of its file, or a part of it. */
 const ONE_TABLE = new Set([
   'core/catalogue.ts: catalogue',
   'core/disk/kinds.ts: readable',

@@ -1,6 +1,4 @@
-/**
- * docs/recovery.md and its pages say what the code does: each state, each entry, each ending, each row of the table.
- */
+/** docs/recovery.md and its pages agree with the code: each state, each entry, each ending, each row of the table. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -87,7 +85,7 @@ test('the endings that it lists are the existing ones, and so are the files that
   expect(told.toSorted()).toEqual(endings().toSorted());
 });
 
-/** The page ends with it: `make rewrite-docs` writes it, this holds it. */
+/** The page ends with it: `make rewrite-docs` writes it, and this test checks it. */
 test('its table is the one of next-move', () => {
   const rows = NEXT_MOVES.map(({ job, qemu, does }) => `| ${job} | ${qemu} | ${does} |\n`);
   const written = `| the job is | and QEMU | then the service |\n|---|---|---|\n${rows.join('')}`;

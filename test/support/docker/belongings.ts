@@ -9,7 +9,7 @@ const LABEL = 'blockjobd-test';
 
 export const LABELS = { [LABEL]: String(process.pid) };
 
-/** `isInternal`: it leads nowhere else. */
+/** `isInternal`: it has no connection to the outside. */
 export async function makeNetwork(
   client: ContainerRuntimeClient,
   { isInternal }: { isInternal: boolean },
@@ -19,12 +19,12 @@ export async function makeNetwork(
   return new StartedNetwork(client, Name, made);
 }
 
-/** Gives its name. */
+/** Returns its name. */
 export async function makeVolume(): Promise<string> {
   return await docker('volume', 'create', '--label', `${LABEL}=${process.pid}`);
 }
 
-/** Removes all containers, networks and volumes of the processes for which that holds. */
+/** Removes all containers, networks and volumes of processes that are over. */
 export async function removeAll(isOver: (pid: number) => boolean): Promise<void> {
   const list = async (kind: string, id: string, ...more: readonly string[]) => {
     const format = `{{.${id}}} {{.Label "${LABEL}"}}`;

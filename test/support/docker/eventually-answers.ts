@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises';
 
 const AGAIN_MS = 100;
 
-/** `look` gives undefined, or rejects, for as long as it is not so. */
+/** `look` returns undefined, or rejects, until it finds the result. */
 export async function eventuallyAnswers<T>(
   what: string,
   timeoutMs: number,

@@ -1,6 +1,6 @@
 /**
- * Before the first fleet of containers, and while other tests run, Docker is made to answer and the images are built;
- * after the last one it is as before.
+ * Before the first fleet of containers, and while other tests run, Docker is started and the images are built; after
+ * the last one the former state is restored.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,7 +14,7 @@ export default async function setup(): Promise<() => Promise<void>> {
   const end = await beginToMake('images', async () => {
     // If Docker is not available, each suite decides what that means, by needs().
     if (!(await ready('start'))) throw new Error('there is no Docker');
-    // Once, and not by each suite: two that remove the same things at a time disturb each other.
+    // Once for all suites: two that remove the same objects at a time disturb each other.
     await removeAll((pid) => !isRunning(pid));
     return await images();
   });
@@ -24,7 +24,7 @@ export default async function setup(): Promise<() => Promise<void>> {
   };
 }
 
-/** It says itself what it does, which may take minutes. */
+/** It prints its own progress, because it may take minutes. */
 async function ready(what: 'start' | 'stop'): Promise<boolean> {
   const child = spawn('sh', [join(import.meta.dirname, 'ready.sh'), what], { stdio: 'inherit' });
   const [status] = await once(child, 'exit');

@@ -1,4 +1,4 @@
-/** A host of a fleet under test: its QEMUs, its agent, and the journals that are there whether or not it runs. */
+/** A host of a fleet under test: its QEMUs, its agent, and the journals, which exist whether or not the agent runs. */
 import type { JournalEntry } from '../../../src/core/job/journal-entry.ts';
 import { eventuallyAnswers } from './eventually-answers.ts';
 import type { ContainerMachine } from './machine.ts';
@@ -9,7 +9,7 @@ export interface Vm {
   readonly uuid: string;
 }
 
-/** A job as its journal has it. */
+/** A job, from its journal. */
 export interface Journaled {
   readonly host: string;
   readonly job: string;
@@ -33,7 +33,7 @@ export class Host {
     await this.machine.exec('sh', '/opt/machine/agent.sh', ...args);
   }
 
-  /** As startAgent(); whatever goes to it or to etcd takes so long on its way, and so does what comes back. */
+  /** As startAgent(), with a delay for all messages to and from it and etcd. */
   async startFarAgent(ms: number): Promise<void> {
     const lines = ['node', '/opt/machine/slow.mjs', String(ms), ...slowLines()].join(' ');
     await this.machine.exec('sh', '-c', `${lines} >/var/log/blockjobd/slow 2>&1 </dev/null &`);
@@ -44,7 +44,7 @@ export class Host {
     await this.machine.exec('sh', '-c', `kill -${signal} $(cat /run/agent.pid)`);
   }
 
-  /** Starts one more QEMU, on a disk that is there; resolves when it takes commands. */
+  /** Starts one more QEMU, on an existing disk; resolves when it takes commands. */
   async startQemu({ name, uuid }: Vm, disk: string, ...more: readonly string[]): Promise<void> {
     const command = ['sh', '/opt/machine/qemu.sh', name, uuid, disk, ...more].join(' ');
     await this.machine.exec('sh', '-c', `${command} >/var/log/blockjobd/${name}.qemu 2>&1 </dev/null &`);
@@ -57,18 +57,18 @@ export class Host {
     ) as T;
   }
 
-  /** The file that the guest writes to, as QEMU has it. */
+  /** The file that the guest writes to, as QEMU reports it. */
   async imageOf(vm: string): Promise<string> {
     const blocks = await this.ask<{ qdev?: string; inserted?: { image: { filename: string } } }[]>(vm, 'query-block');
     return blocks.find(({ qdev }) => qdev?.includes('virtio0'))?.inserted?.image.filename ?? '';
   }
 
-  /** Kinds of what QEMU does now with its disks. */
+  /** The kinds of QEMU's present block jobs. */
   async jobsOf(vm: string): Promise<readonly string[]> {
     return (await this.ask<{ type: string }[]>(vm, 'query-jobs')).map(({ type }) => type);
   }
 
-  /** Bytes as a guest would write them, through its own disk; they are on the image when this returns. */
+  /** Writes bytes as a guest would, through its own disk; they are on the image when this returns. */
   async write(vm: string, byte: number, offset: string, length: string): Promise<void> {
     for (const command of [`write -P ${byte} ${offset} ${length}`, 'flush']) {
       const line = `qemu-io -d /machine/peripheral/virtio0/virtio-backend "${command}"`;
@@ -104,7 +104,7 @@ export class Host {
     return [...entries].map(([id, its]) => ({ host: this.name, job: id, entries: its }));
   }
 
-  /** When its agent said so last, in milliseconds. */
+  /** The last time at which its agent logged this, in milliseconds. */
   async saidAt(message: string): Promise<number> {
     const log = await this.machine.exec('grep', '-F', `"msg":"${message}"`, '/var/log/blockjobd/log');
     return (JSON.parse(log.split('\n').at(-1) ?? '') as { time: number }).time;

@@ -1,5 +1,5 @@
-/** Before each file of tests with containers: the images are there, or it is known that they will not be. */
+/** Before each file of tests with containers: waits until the images exist, or cannot be made. */
 import { whenMade } from '../meanwhile.ts';
 
-// Whether they are needed, and what it means that they are not there, the tests know.
+// The tests know whether they need the images, and what to do without them.
 await whenMade('images').catch(() => undefined);

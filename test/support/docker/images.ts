@@ -1,6 +1,6 @@
 /**
- * The images of a fleet's machines, built from the files of this repository: no registry is asked for them. Their tag
- * is what they are made of, so that one that is there is right, and one that is not is built.
+ * The images of a fleet's machines, built from the files of this repository: no registry is used. The tag of an image
+ * is a digest of its inputs, so that an existing one is right, and a missing one is built.
  */
 import { createHash } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
@@ -29,7 +29,7 @@ interface Lock {
   readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
 }
 
-/** Gives their full names; builds those that are missing. */
+/** Returns their full names; builds the missing ones. */
 export async function images(): Promise<Images> {
   const tag = await contentTag();
   const named = { etcd: nameOf('etcd', tag), gateway: nameOf('gateway', tag), host: nameOf('host', tag) };
@@ -42,7 +42,7 @@ export async function images(): Promise<Images> {
       await builder.build(named[name], { deleteOnExit: false });
     }
     await rm(context, { recursive: true });
-    // Those of earlier contents only take room; some of these may be there already, from a run that was killed.
+    // Images of earlier contents only use space; some of these may already exist, from a run that was killed.
     const now: readonly string[] = Object.values(named);
     const old = there.filter((one) => NAMES.some((name) => one.startsWith(nameOf(name, ''))) && !now.includes(one));
     for (const one of old) await run('docker', ['image', 'rm', one], { accept: [0, 1] });
@@ -80,7 +80,7 @@ async function makeContext(): Promise<string> {
   await cp(join(HERE, 'Dockerfile'), join(context, 'Dockerfile'));
   await cp(join(HERE, 'machine'), join(context, 'machine'), { recursive: true });
   const lock = JSON.parse(await readFile(join(REPOSITORY, 'package-lock.json'), 'utf8')) as Lock;
-  // npm has installed them already; a container need not ask for them again.
+  // npm has installed them already; a container need not download them again.
   const packages = Object.keys(lock.packages).filter((path) => path !== '' && lock.packages[path]?.dev !== true);
   for (const path of [...SERVICE, ...packages]) {
     await cp(join(REPOSITORY, path), join(context, 'blockjobd', path), { recursive: true });

@@ -53,7 +53,7 @@ function unended(journals: readonly Journaled[]): readonly string[] {
   });
 }
 
-/** Jobs that a host began on a domain that was another's at that time. */
+/** Jobs that a host began on a domain that another host owned at that time. */
 function trespasses(journals: readonly Journaled[], seen: readonly Seen[]): readonly string[] {
   return journals.flatMap(({ host, job, entries }) => {
     const [first] = entries;

@@ -1,4 +1,4 @@
-/** One machine of a fleet under test: a container, what can be asked of it, and what can happen to it. */
+/** One machine of a fleet under test: a container, its commands, and its faults. */
 import type { ContainerInspectInfo } from 'dockerode';
 import { type ContainerRuntimeClient, GenericContainer, type StartedNetwork, Wait } from 'testcontainers';
 import { run } from '../real-qemu/qemu.ts';
@@ -6,7 +6,7 @@ import type { Pair } from '../service/certificates.ts';
 import { LABELS } from './belongings.ts';
 import { docker } from './images.ts';
 
-/** Where each machine has its certificate. */
+/** The folder of each machine's certificate. */
 const TLS = '/tls';
 export const TLS_FILES = { cert: `${TLS}/cert.pem`, key: `${TLS}/key.pem`, ca: `${TLS}/ca.pem` };
 
@@ -14,16 +14,16 @@ export interface ContainerOptions {
   readonly client: ContainerRuntimeClient;
   readonly name: string;
   readonly image: string;
-  /** The first one is that through which ports are published; all of them know the machine by its name. */
+  /** Ports are published in the first network; all networks know the machine by its name. */
   readonly networks: readonly StartedNetwork[];
   readonly certificates: Pair & { readonly caFile: string };
   readonly command: readonly string[];
   readonly entrypoint?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly content?: readonly { readonly content: string; readonly target: string }[];
-  /** A volume that several machines have, and where. */
+  /** A volume that several machines share, and its folder. */
   readonly shared?: { readonly volume: string; readonly folder: string };
-  /** Are published on 127.0.0.1. */
+  /** Ports that are published on 127.0.0.1. */
   readonly ports?: readonly number[];
   /** The line that it prints when it is ready. */
   readonly says: RegExp;
@@ -98,17 +98,17 @@ export class ContainerMachine {
     return await docker('exec', this.id, ...command);
   }
 
-  /** As a power cut would. */
+  /** As by a power cut. */
   async kill(): Promise<void> {
     await docker('kill', this.id);
   }
 
-  /** Starts it again on what is on its disk. Its published port is another one then. */
+  /** Starts it again with its disk. Its published port is then another one. */
   async start(): Promise<void> {
     await docker('start', this.id);
   }
 
-  /** Resolves when what it runs has ended, with its exit status. */
+  /** Resolves when its program has ended, with the exit status. */
   async ended(): Promise<number> {
     return Number(await docker('wait', this.id));
   }
@@ -118,7 +118,7 @@ export class ContainerMachine {
     return stdout + stderr;
   }
 
-  /** The port of 127.0.0.1 where one of its own is published. */
+  /** The port of 127.0.0.1 at which one of its own ports is published. */
   async port(port: number): Promise<number> {
     const info = await this.#inspect();
     const [binding] = info.NetworkSettings.Ports[`${port}/tcp`] ?? [];

@@ -6,13 +6,13 @@ export interface Seen {
   readonly at: number;
   readonly revision: number;
   readonly key: string;
-  /** Undefined: it was deleted. */
+  /** Undefined if it was deleted. */
   readonly value: Readonly<Record<string, string>> | undefined;
 }
 
 interface WatchAnswer {
   readonly Events?: readonly {
-    /** Absent: put; 1: delete. */
+    /** Absent for put; 1 for delete. */
     readonly type?: number;
     readonly kv: { readonly key: string; readonly mod_revision: number; readonly value?: string };
   }[];
@@ -20,7 +20,7 @@ interface WatchAnswer {
 
 const ROOT = '/blockjob/v1/';
 
-/** Its command: each line is what etcdctl says, after the time in milliseconds. */
+/** Its command: each line is etcdctl's output, after the time in milliseconds. */
 export const WATCH = `echo watching
 etcdctl watch --prefix ${ROOT} --rev 1 --write-out json |
 while read -r line; do echo "$(date +%s%3N) $line"; done`;
@@ -32,12 +32,12 @@ export class Observer {
     this.#machine = machine;
   }
 
-  /** After etcd was away for long: the longer it was, the longer etcdctl waits before it looks whether it is back. */
+  /** After a long absence of etcd: the longer it was, the longer etcdctl waits before it tries again. */
   async watchAgain(): Promise<void> {
     await this.#machine.exec('sh', '-c', `(${WATCH}) >/proc/1/fd/1 2>&1 &`);
   }
 
-  /** All changes up to now, in order, as they were seen first. */
+  /** All changes up to now, in the order in which they were seen. */
   async seen(): Promise<readonly Seen[]> {
     const lines = (await this.#machine.logs()).split('\n').filter((line) => /^\d+ \{/.test(line));
     const all = new Map<string, Seen>();
@@ -60,7 +60,7 @@ export class Observer {
   }
 }
 
-/** In a line of what it prints. */
+/** The changes in a line of its output. */
 function changesIn(line: string): readonly Seen[] {
   const [, at = '', json = ''] = /^(\d+) (.*)$/.exec(line) ?? [];
   const { Events = [] } = JSON.parse(json) as WatchAnswer;

@@ -4,19 +4,19 @@ import type { Vm } from './host.ts';
 import { type ContainerOptions, TLS_FILES } from './machine.ts';
 import { WATCH } from './observer.ts';
 
-/** So long after it was last heard an agent is not believed in any more. */
+/** An agent that was not heard for this time is not trusted any more. */
 export const TTL_MS = 6000;
 export const OPERATOR = 'spiffe://site/client/operator';
 export const READER = 'spiffe://site/client/reader';
 /** The same folder on all hosts. */
 export const SHARED = '/var/lib/images/shared';
-/** Where agents and gateways listen. */
+/** The address on which agents and gateways listen. */
 export const PORT = 50051;
 
 export type Role = Pick<ContainerOptions, 'command' | 'says'> & Partial<ContainerOptions>;
 
 const ETCD_URL = 'https://etcd:2379';
-/** Ports of a host's own loopback where a slow line begins: to etcd, and to its agent. */
+/** Ports of a host's own loopback with a slow connection: to etcd, and to its agent. */
 const SLOW_ETCD = 2379;
 const SLOW_AGENT = 50052;
 const POLICY = JSON.stringify({ callers: { [OPERATOR]: { operate: ['*'] }, [READER]: { read: ['*'] } } });
@@ -66,7 +66,7 @@ export function gateway(): Role {
   };
 }
 
-/** Copies the disk of a VM and pivots; it is ready when it has seen that begin. */
+/** Copies the disk of a VM and pivots; it counts as ready when it has seen that begin. */
 export function client(vm: string, file: string): Role {
   return {
     entrypoint: ['node', '/opt/blockjobd/test/support/docker/machine/client.ts'],
@@ -79,7 +79,7 @@ export function host(vms: readonly Vm[]): Role {
   return { command: vms.map(({ name, uuid }) => `${name}=${uuid}`), ports: [PORT], says: /ready/ };
 }
 
-/** Two VMs whose names and UUIDs tell the host's number. */
+/** Two VMs whose names and UUIDs contain the host's number. */
 export function vmsOf(index: number): readonly [Vm, Vm] {
   const vm = (letter: string): Vm => {
     return { name: `h${index}-${letter}`, uuid: `${index}0000000-0000-4000-8000-00000000000${letter}` };
@@ -87,7 +87,7 @@ export function vmsOf(index: number): readonly [Vm, Vm] {
   return [vm('a'), vm('b')];
 }
 
-/** The command line of a host's agent. `slow`: by the lines of slowLines(), to it and from it. */
+/** The command line of a host's agent. `slow`: through the connections of slowLines(), in both directions. */
 export function agentOf(name: string, { slow = false } = {}): readonly string[] {
   const its = {
     'host-name': name,

@@ -1,4 +1,7 @@
-/** A client of a fleet, as a user would write one: with a certificate, deadlines, and a watch that outlives a gateway. */
+/**
+ * A client of a fleet, as a user would write one: with a certificate, deadlines, and a watch that survives the death of
+ * a gateway.
+ */
 import { readFileSync } from 'node:fs';
 import { type ChannelCredentials, credentials, status } from '@grpc/grpc-js';
 import type { ListDomainsResponse } from '../../../generated/blockjob/v1/domain_service.ts';
@@ -15,7 +18,7 @@ export const ENDED: ReadonlySet<number> = new Set([
 
 const MIB = 1 << 20;
 
-/** A call that hangs is a failure; a watch goes on. */
+/** A call that hangs is a failure; a watch continues. */
 const SERVICE_CONFIG = {
   loadBalancingConfig: [],
   methodConfig: [
@@ -24,7 +27,7 @@ const SERVICE_CONFIG = {
   ],
 };
 
-/** Undefined: no certificate. */
+/** Undefined for no certificate. */
 export function tlsOf(caFile: string, pair: Pair | undefined): ChannelCredentials {
   const ca = readFileSync(caFile);
   if (pair === undefined) return credentials.createSsl(ca);
@@ -37,7 +40,7 @@ export interface Copy {
 }
 
 export class SiteCaller extends Caller implements Disposable {
-  /** `name` is that of the server's certificate, which knows nothing of published ports. */
+  /** `name` is that of the server's certificate, which does not contain published ports. */
   constructor(name: string, port: number, tls: ChannelCredentials) {
     super(`127.0.0.1:${port}`, tls, {
       'grpc.ssl_target_name_override': name,
@@ -74,7 +77,7 @@ export class SiteCaller extends Caller implements Disposable {
   }
 }
 
-/** Every event of a job to its end. When a gateway is lost, the next one goes on behind the last revision. */
+/** Every event of a job to its end. When a gateway is lost, the next one continues after the last revision. */
 export async function* watchThrough(callers: readonly Caller[], jobId: string): AsyncGenerator<JobEvent> {
   let revision = 0n;
   for (const caller of callers) {
@@ -91,7 +94,7 @@ export async function* watchThrough(callers: readonly Caller[], jobId: string): 
   throw new Error(`the watch of job ${jobId} was lost behind revision ${revision} with every gateway`);
 }
 
-/** Resolves when the watch of a job has begun, with how the job will end; every revision up to that must come once. */
+/** Resolves when the watch of a job has begun, with a promise of its end; every revision up to that must come once. */
 export async function follow(callers: readonly Caller[], jobId: string): Promise<{ readonly end: Promise<Job> }> {
   const begun = Promise.withResolvers<void>();
   const end = endOf(callers, jobId, begun.resolve);

@@ -32,7 +32,7 @@ interface Networks {
 
 interface Parts {
   readonly networks: Networks;
-  /** Its certificates are those that the site trusts. */
+  /** The site trusts its certificates. */
   readonly authority: Authority;
   readonly operator: Pair;
   readonly inspector: Pair;
@@ -40,12 +40,12 @@ interface Parts {
   readonly observer: Observer;
   readonly gateways: readonly [ContainerMachine, ContainerMachine];
   readonly hosts: readonly [Host, Host, Host];
-  /** One more, of the gateways' image. */
+  /** Adds a machine with the gateways' image. */
   readonly add: (kind: string, name: string, on: StartedNetwork[], role: roles.Role) => Promise<ContainerMachine>;
 }
 
 export interface SiteOptions {
-  /** More of etcd's command line. */
+  /** More options of etcd's command line. */
   readonly etcd?: readonly string[];
 }
 
@@ -133,7 +133,7 @@ export class ContainerSite implements AsyncDisposable {
     return new SiteCaller(to.name, await to.port(roles.PORT), tls);
   }
 
-  /** A machine of the operator's, which reaches gateways alone: its one program copies a disk and pivots. */
+  /** A machine of the operator, which reaches gateways alone: its one program copies a disk and pivots. */
   async client(vm: string, file: string): Promise<ContainerMachine> {
     return await this.#add('client', 'operator', [this.networks.front], roles.client(vm, file));
   }
@@ -143,7 +143,7 @@ export class ContainerSite implements AsyncDisposable {
     return await this.caller(machine, this.credentials(this.#inspector));
   }
 
-  /** Undefined: without a certificate. */
+  /** Undefined for no certificate. */
   credentials(pair: Pair | undefined) {
     return tlsOf(this.authority.caFile, pair);
   }

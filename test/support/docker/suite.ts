@@ -1,4 +1,4 @@
-/** A site for all tests of a suite: made before them, judged after them, shown when one fails. */
+/** A site for all tests of a suite: made before them, checked after them, shown when one fails. */
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { wrongs } from './judge.ts';
 import { ContainerSite, type SiteOptions } from './site.ts';
@@ -9,7 +9,7 @@ export interface Suite {
   readonly started: string[];
 }
 
-/** The last test, which is registered by `judge`, is that of what must be true whatever has happened. */
+/** The last test, which `judge` registers, checks the rules that must hold whatever has happened. */
 export function siteOfSuite(options: SiteOptions = {}): Suite & { readonly judge: () => void } {
   const started: string[] = [];
   let site: ContainerSite | undefined;

@@ -1,6 +1,6 @@
 /** Many cases of one test: all are tried, and the test reports each that failed. */
 export class Cases {
-  /** In words; to be empty. */
+  /** In words; it must stay empty. */
   readonly wrong: string[] = [];
 
   async try(name: string, work: () => Promise<void>): Promise<void> {

@@ -1,4 +1,4 @@
-/** The courses that jobs take: each kind, from its start to its end, as callers and the world make them go. */
+/** The courses of jobs: each kind, from its start to its end, with the actions of callers and others. */
 import { writeFileSync } from 'node:fs';
 import type { Started } from '../../../src/core/block-jobs.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
@@ -18,18 +18,15 @@ export interface Course {
   readonly start: (agent: TestAgent, scene: Scene) => Promise<Started>;
   /** The course of the job itself when QEMU runs it. */
   readonly does?: 'becomeReady' | 'reachEnd' | 'fail';
-  /**
-   * Meanwhile a caller wants another limit, a pause, and that it goes on: each with a request_id, by which it is
-   * repeated.
-   */
+  /** Meanwhile a caller sets another limit, pauses and resumes: each with a request_id, by which it is repeated. */
   readonly changes?: true;
   /** The request of a caller at the end. */
   readonly end?: Partial<AbortRequest>;
   /** The faults on the way. */
   readonly faults?: (qemu: FakeQemu) => void;
-  /** QEMU refuses to take something away. */
+  /** QEMU refuses to remove an object. */
   readonly leaves?: true;
-  /** The commands that change QEMU, in their order, if nothing goes wrong. */
+  /** The commands that change QEMU, in order, if nothing fails. */
   readonly commands?: readonly string[];
 }
 
@@ -53,7 +50,7 @@ function commit(top: string, ...flags: readonly CommitFlag[]): Course['start'] {
 const [ADD, DELETE, MIRROR] = ['blockdev-add', 'blockdev-del', 'blockdev-mirror'] as const;
 const RAW = [ADD, ADD, MIRROR];
 const QCOW2 = [ADD, 'blockdev-create', 'job-dismiss', ADD, MIRROR];
-/** The guest is paused, when all that is under way has been written. */
+/** The guest is paused when all open writes are done. */
 const HELD = ['transaction', 'stop'];
 const CHANGED = ['block-job-set-speed', 'job-pause', 'job-resume'];
 /** After each end of a copy: the job, and the nodes of one of the two sides. */
@@ -268,7 +265,7 @@ export const FAILED_COURSES: readonly Course[] = [
   },
 ];
 
-/** Goes on with a job, from wherever it is to its end, as its course says. Undefined: it has been forgotten. */
+/** Continues a job, from any state to its end, as its course says. Undefined if it has been forgotten. */
 export async function drive(
   { does, changes, end }: Course,
   job: string,
@@ -315,7 +312,7 @@ async function abort({ agent }: TestAgent, job: string, more: Partial<AbortReque
   }
 }
 
-/** As callers see it, and in the agent's own process the whole of it. */
+/** The public view of callers, and the whole state in the agent's own process. */
 export type WholeJob = Job & PublicJob;
 
 export async function jobsOf({ agent }: TestAgent): Promise<readonly WholeJob[]> {

@@ -6,13 +6,13 @@ import { type DiskSpec, qdevOf } from '../real-qemu/qemu.ts';
 import { type FakeJob, type JobNodes, type Json, refuse } from './fake-job.ts';
 import { describeNode, type Node, qcow2SizeBytes, writeBackingFile } from './fake-node.ts';
 
-/** A guest's device: has a root in the graph. */
+/** A guest's device, which has a root in the graph. */
 interface Backend {
   readonly qdev: string;
   readonly root: string;
 }
 
-/** The graph as it was at one moment. */
+/** The graph at one moment. */
 export interface GraphState {
   readonly nodes: ReadonlyMap<string, Node>;
   readonly backends: readonly Backend[];
@@ -26,7 +26,7 @@ export class FakeGraph {
   #nodes: ReadonlyMap<string, Node> = new Map();
   #backends: readonly Backend[] = [];
   #filters = 0;
-  /** Is told which files it has open, whenever that changes. */
+  /** Called with its open files, whenever they change. */
   readonly #opens: (paths: readonly string[]) => void;
   #open = '';
 
@@ -41,7 +41,7 @@ export class FakeGraph {
     return { nodes: this.#nodes, backends: this.#backends };
   }
 
-  /** As it was at another time. */
+  /** Restores an earlier state. */
   restore({ nodes, backends }: GraphState): void {
     this.#nodes = nodes;
     this.#backends = backends;
@@ -64,7 +64,7 @@ export class FakeGraph {
     return this.#backends.find(({ qdev }) => qdev === disk || qdev.startsWith(`/machine/peripheral/${disk}/`))?.root;
   }
 
-  /** The node, and all below it. */
+  /** The node, and all nodes below it. */
   below(name: string): readonly string[] {
     const children = this.#nodes.get(name)?.children ?? [];
     return [name, ...children.flatMap(({ node }) => this.below(node))];
@@ -147,7 +147,7 @@ export class FakeGraph {
     this.#drop(name);
   }
 
-  /** As the service asks for it, it flushes the node and is refused: nothing of the node changes. */
+  /** The service uses it to flush a node, and is refused: nothing of the node changes. */
   reopen(name: string): never {
     if (!this.#nodes.has(name)) refuse(`Failed to find node with node-name='${name}'`);
     return refuse('setting detect-zeroes to unmap is not allowed without setting discard operation to unmap');
@@ -250,7 +250,7 @@ export class FakeGraph {
     };
   }
 
-  /** The image and those below it, without what is not one. */
+  /** The image and those below it, without other nodes. */
   #backingChain(node: string): readonly string[] {
     const below = this.#node(node).children.find(({ edge }) => edge === 'backing')?.node;
     return below === undefined ? [node] : [node, ...this.#backingChain(below)];

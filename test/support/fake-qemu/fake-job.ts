@@ -27,11 +27,11 @@ export function refuse(desc: string, qemuClass?: string): never {
   throw new Refusal(desc, qemuClass);
 }
 
-/** How a job really ended, whatever anybody heard of it. */
+/** The real end of a job, whatever others heard about it. */
 export type End =
   /** The purpose of the job is done: the pivot, the pull, the commit. */
   | 'DONE'
-  /** Ended without error at READY, and the device stays where it is: the target is a whole copy. */
+  /** Ended without error at READY, and the device stays where it is: the target is a complete copy. */
   | 'COPIED'
   | 'CANCELLED'
   | 'FAILED';
@@ -39,11 +39,11 @@ export type End =
 /** The nodes of a job in the block graph. */
 export interface JobNodes {
   readonly filter: string;
-  /** How the graph names the nodes that it uses. */
+  /** The names of its nodes in the graph. */
   readonly uses: readonly { readonly edge: string; readonly node: string }[];
-  /** The roots of backends of its own. */
+  /** The roots of its own backends. */
   readonly own: readonly string[];
-  /** The nodes that it reads can be told to be busy. */
+  /** Its source nodes are busy for other commands. */
   readonly blocks: boolean;
   readonly begin: () => void;
   readonly end: (done: boolean) => void;
@@ -64,7 +64,7 @@ export interface JobHooks {
   readonly dismissed: () => void;
 }
 
-/** All of a job that changes. */
+/** The changing state of a job. */
 export interface JobState {
   readonly status: string;
   readonly lengthBytes: number;
@@ -107,7 +107,7 @@ export class FakeJob {
     return this.#state;
   }
 
-  /** As it was at another time. */
+  /** Restores an earlier state. */
   restore(state: JobState): void {
     this.#state = state;
   }
@@ -116,12 +116,12 @@ export class FakeJob {
     return this.#state.status;
   }
 
-  /** The job knows how much there is to do. */
+  /** The job knows its amount of work. */
   set lengthBytes(lengthBytes: number) {
     this.#change({ lengthBytes });
   }
 
-  /** The nodes that it holds now: a commit of lower images that is done, until it is dismissed. */
+  /** The nodes that it holds now: those of a finished commit of lower images, until it is dismissed. */
   get held(): JobNodes | undefined {
     if (this.status !== 'concluded' || this.nodes === undefined) return this.nodes;
     return this.#isCommit && this.#state.end === 'DONE' ? { ...this.nodes, own: [], blocks: true } : undefined;
@@ -148,7 +148,7 @@ export class FakeJob {
     this.#hooks.event('BLOCK_JOB_READY', this.#numbers());
   }
 
-  /** All is pulled, or committed. */
+  /** Everything is pulled, or committed. */
   reachEnd(): void {
     this.#change({ offsetBytes: this.#state.lengthBytes });
     if (this.#ends.byItself) {
@@ -165,12 +165,12 @@ export class FakeJob {
     return {};
   }
 
-  /** The job gives up. */
+  /** The job fails. */
   fail(error: string): void {
     this.conclude(['aborting'], 'FAILED', { error, event: 'BLOCK_JOB_COMPLETED' });
   }
 
-  /** A drain stops the job, and lets it go on. */
+  /** A drain stops the job, and resumes it. */
   drained(): void {
     const { status } = this;
     if (status !== 'ready' && status !== 'running') return;

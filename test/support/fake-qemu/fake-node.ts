@@ -1,4 +1,7 @@
-/** A node of the fake QEMU (fake-qemu.ts), and of an image's file as much as a node needs: is it qcow2, how large? */
+/**
+ * A node of the fake QEMU (fake-qemu.ts), and the properties of an image's file that a node needs: is it qcow2, how
+ * large?
+ */
 import { closeSync, openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import { qcow2 } from '../images/qcow2-header.ts';
 import type { Json } from './fake-job.ts';
@@ -27,7 +30,7 @@ export function describeNode({ name, driver, path, readOnly, sizeBytes }: Node):
   };
 }
 
-// A qcow2 header, as far as "is it one, and how large is its disk?": docs/interop/qcow2.txt.
+// A qcow2 header, as far as is needed for its format and the size of its disk: docs/interop/qcow2.txt.
 const QCOW2_MAGIC = 0x514649fb;
 
 export function writeQcow2Header(path: string, sizeBytes: number): void {
@@ -38,7 +41,7 @@ export function writeQcow2Header(path: string, sizeBytes: number): void {
   writeFileSync(path, header);
 }
 
-/** The image names another one below it from now on; '' for none. */
+/** Writes the name of another image below it; '' for none. */
 export function writeBackingFile(path: string, backingFile: string): void {
   const size = BigInt(qcow2SizeBytes(path) ?? 0);
   const file = openSync(path, 'r+');

@@ -29,14 +29,14 @@ export type Line =
 export interface Moment {
   readonly graph: GraphState;
   readonly jobs: ReadonlyMap<FakeJob, JobState>;
-  /** The ids of those that have not been dismissed. */
+  /** The ids of jobs that have not been dismissed. */
   readonly listed: ReadonlyMap<string, FakeJob>;
   readonly running: boolean;
 }
 
 const NOTHING: GraphState = { nodes: new Map(), backends: [] };
 
-/** Nobody notifies it. */
+/** Nobody notifies it: it is only for waits. */
 const TO_WAIT_ON = new Int32Array(new SharedArrayBuffer(4));
 
 const LISTENER = `
@@ -63,7 +63,7 @@ const GREETING = {
 export interface FakeQemuOptions {
   readonly socketPath: string;
   readonly name: string;
-  /** All zeros, as of QEMU without -uuid, unless told. */
+  /** All zeros by default, as of QEMU without -uuid. */
   readonly uuid?: string;
   readonly disks: readonly DiskSpec[];
   readonly sizeBytes: number;
@@ -74,7 +74,7 @@ export class FakeQemu implements AsyncDisposable {
   readonly #options: FakeQemuOptions;
   readonly #process: ChildProcess;
   readonly #graph: FakeGraph;
-  /** Those that have not been dismissed. */
+  /** Jobs that have not been dismissed. */
   #jobs: ReadonlyMap<string, FakeJob> = new Map();
   #everyJob: readonly FakeJob[] = [];
   readonly #faults: { readonly command: string; nth: number; readonly how: 'before' | 'after' | 'die' | Refusal }[] =
@@ -122,7 +122,7 @@ export class FakeQemu implements AsyncDisposable {
     return [...this.#jobs.keys()];
   }
 
-  /** A job that is there, or that was there. */
+  /** A job, also one that is over. */
   anyJob(id: string): FakeJob | undefined {
     return this.#everyJob.find((job) => job.id === id);
   }
@@ -136,7 +136,7 @@ export class FakeQemu implements AsyncDisposable {
     return this.#graph.nodes.get(node)?.path;
   }
 
-  /** The nodes that the guest's device of a disk stands on, from its root down. */
+  /** The nodes below the guest's device of a disk, from its root down. */
   nodesOf(disk: string): readonly string[] {
     return this.#graph.below(this.rootOf(disk) ?? '');
   }
@@ -149,7 +149,7 @@ export class FakeQemu implements AsyncDisposable {
     this.#migration = status;
   }
 
-  /** Something that happens without a command of ours, and to its end. */
+  /** An event without a command of the service, up to its end. */
   meanwhile(work: () => void): void {
     work();
     for (const next of this.#afterReply.splice(0)) next();
@@ -188,17 +188,17 @@ export class FakeQemu implements AsyncDisposable {
     return this.#graph.rootOf(disk);
   }
 
-  /** The next command of this name is refused; or the nth from now on. */
+  /** Refuses the next command of this name, or the nth from now on. */
   failNext(command: string, desc: string, nth = 1): void {
     this.#faults.push({ command, nth, how: new Refusal(desc) });
   }
 
-  /** The connection breaks when that command has come, and it is not executed. */
+  /** Breaks the connection when that command has come; the command is not executed. */
   dropConnectionBefore(command: string, nth = 1): void {
     this.#faults.push({ command, nth, how: 'before' });
   }
 
-  /** The connection breaks when that command has been executed: nobody hears of it. */
+  /** Breaks the connection when that command has been executed: its answer is lost. */
   dropConnectionAfter(command: string, nth = 1): void {
     this.#faults.push({ command, nth, how: 'after' });
   }
@@ -218,7 +218,7 @@ export class FakeQemu implements AsyncDisposable {
     return this.#faults.length;
   }
 
-  /** As by SIGKILL: the process is gone, then its connections break. */
+  /** As by SIGKILL: the process ends, then its connections break. */
   async die(): Promise<void> {
     if (this.alive) {
       const exited = once(this.#process, 'exit');
@@ -228,13 +228,13 @@ export class FakeQemu implements AsyncDisposable {
     for (const client of this.#clients) client.destroy();
   }
 
-  /** Returns when every client has closed its connection: one that was forgotten keeps the test from ending. */
+  /** Returns when every client has closed its connection: a forgotten connection keeps the test from ending. */
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#clients.map(async (client) => await once(client, 'close')));
     await this.die();
   }
 
-  /** As a real one has its files: /proc shows them, by the time a command is answered. */
+  /** As a real QEMU has its files: /proc shows them when the command is answered. */
   #holdOpen(paths: readonly string[]): void {
     if (!this.alive) return;
     this.#process.send([...paths]);

@@ -38,7 +38,7 @@ export const VERBS: Readonly<Partial<Record<QmpCommand['execute'], readonly Qemu
   'job-dismiss': ['concluded'],
 };
 
-/** Whether QEMU goes on from pending by itself, as this service asks for its jobs. */
+/** Whether QEMU continues from pending by itself, as this service sets up its jobs. */
 export const GOES_ON_FROM_PENDING: Readonly<Record<JobKind, boolean>> = {
   COPY: true,
   ACTIVE_COMMIT: true,
@@ -46,7 +46,7 @@ export const GOES_ON_FROM_PENDING: Readonly<Record<JobKind, boolean>> = {
   PULL: false,
 };
 
-/** Why a job does not go on. DRAINED: for a moment, by somebody else, and nobody can resume it. */
+/** The reason why a job does not continue. DRAINED: for a moment, by another client, and nobody can resume it. */
 export type Halt = 'USER' | 'NO_SPACE' | 'DRAINED';
 
 export interface ModelState {
@@ -55,11 +55,11 @@ export interface ModelState {
   readonly guestRuns: boolean;
   readonly guestMigrates: boolean;
   /**
-   * QEMU hangs on a network destination: no command but a yank gets through to the job; a drain waits for it, and so
-   * the job looks as if somebody had paused it; or no answer comes at all.
+   * QEMU hangs on a network destination: only a yank gets through to the job; a drain waits for it, and so the job
+   * looks paused; or no answer comes at all.
    */
   readonly hangs: 'NOT' | 'JOB' | 'DRAIN' | 'ALL';
-  /** SILENT: nobody can ask it, and nothing proves that it has ended. */
+  /** SILENT: it does not answer, and nothing proves that it has ended. */
   readonly presence: 'UP' | 'SILENT' | 'ENDED';
   /** For a pull, or a commit of lower images: the header on disk, and whether the images can be flushed. */
   readonly header: HeaderOnDisk['is'];
@@ -133,7 +133,7 @@ export class ModelQemu {
     return header === 'OLD' ? { is: header, backingFile: '/vm/old' } : { is: header, why: 'it cannot be read' };
   }
 
-  /** Something happens by itself; false: nothing does, whatever time passes. */
+  /** One event that happens by itself; false if none does, however long one waits. */
   tick(): boolean {
     const { status, halt, hangs, presence } = this.#now;
     if (presence !== 'UP' || hangs !== 'NOT') return false;
@@ -188,7 +188,7 @@ export class ModelQemu {
     const taken = VERBS[command];
     if (taken !== undefined && status === 'ABSENT') return 'Job not found';
     const isHalted = halt === 'USER' || halt === 'NO_SPACE';
-    // Looked at before the status is.
+    // QEMU checks it before the status.
     if (command === 'job-resume' && !isHalted) return "Can't resume a job that was not paused";
     if (taken !== undefined && !taken.includes(status as QemuJobStatus)) {
       return `Job in state '${status}' cannot accept command verb '${command}'`;

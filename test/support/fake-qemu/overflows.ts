@@ -1,4 +1,4 @@
-/** Timers that were given a longer time than Node takes, of which it makes one millisecond: it warns of each. */
+/** Timers with a longer time than Node supports, which it replaces by one millisecond: it warns of each. */
 export class Overflows implements Disposable {
   readonly seen: string[] = [];
   readonly #take = ({ name, message }: Error) => {

@@ -48,7 +48,7 @@ export class QmpGate implements AsyncDisposable {
     });
   }
 
-  /** `path`: where the gate listens; `qemu`: QEMU's own socket. */
+  /** `path`: the socket of the gate; `qemu`: QEMU's own socket. */
   static async start(path: string, qemu: string, at?: Shut): Promise<QmpGate> {
     const child = spawn(process.execPath, ['-e', LISTENER, path], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     await once(child, 'message');
@@ -98,7 +98,7 @@ export class QmpGate implements AsyncDisposable {
     this.#shut.resolve();
   }
 
-  /** Nobody hears of QEMU any more, which lives. */
+  /** No message comes from QEMU any more, which still runs. */
   hangUp(): void {
     this.#close();
     for (const socket of this.#sockets) socket.destroy();

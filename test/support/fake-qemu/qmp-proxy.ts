@@ -1,8 +1,8 @@
-/** A monitor between a service and its QEMU, at which a test does something just before a command comes. */
+/** A monitor between a service and its QEMU, at which a test acts just before a command comes. */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** False: the command is swallowed, and so is all that comes after it. */
+/** False: the command is swallowed, and so are all later ones. */
 export type BeforeCommand = (execute: string) => Promise<boolean>;
 
 export class QmpProxy implements AsyncDisposable {

@@ -1,6 +1,6 @@
 /**
- * A VM vm1 on the fake QEMU with one disk vd0, and files around it: the whole world of one job, which can be put back
- * to an earlier moment, files and all. An agent comes and goes; each has a state folder of its own.
+ * A VM vm1 on the fake QEMU with one disk vd0, and files around it: the whole world of one job, which can be restored
+ * to an earlier moment, with its files. An agent comes and goes; each has a state folder of its own.
  */
 import {
   closeSync,
@@ -22,12 +22,15 @@ import { type Bus, testDir } from '../real-qemu/qemu.ts';
 import { TestAgent } from '../service/agent.ts';
 import { FakeQemu, type Moment } from './fake-qemu.ts';
 
-/** Nothing here asks whether the disk is one: thousands of agents come and go, and each syncs what it writes. */
+/** Nothing here depends on a real disk: thousands of agents come and go, and each syncs its writes. */
 const MEMORY = existsSync('/dev/shm') ? '/dev/shm' : undefined;
 
 export const SIZE_BYTES = 1024 * 1024;
 
-/** A file as it was: removed, it comes back as that very file, with the inode and the birth that a journal knows. */
+/**
+ * A file at one moment: if it is removed, exactly that file comes back, with the inode and the birth time that a
+ * journal knows.
+ */
 interface File {
   readonly inode: number;
   readonly sizeBytes: number;
@@ -65,7 +68,7 @@ export interface SceneOptions {
 
 export class Scene implements AsyncDisposable {
   readonly qemu: FakeQemu;
-  /** Where the images are. */
+  /** The folder of the images. */
   readonly dir: string;
   /** The active image. */
   readonly source: string;
@@ -73,7 +76,7 @@ export class Scene implements AsyncDisposable {
   readonly socketPath: string;
   readonly #cleanUp: AsyncDisposableStack;
   #agents = 0;
-  /** Where the last agent keeps its state. */
+  /** The state folder of the last agent. */
   agentFolder = '';
   /** Called at each command that comes to QEMU, before it is executed. */
   onCommand: (execute: string) => void = () => undefined;
@@ -119,7 +122,7 @@ export class Scene implements AsyncDisposable {
     return join(this.dir, name);
   }
 
-  /** By another name too, under which it outlives its removal. */
+  /** Gives it a second name, under which it survives its removal. */
   keep(path: string): string {
     const { ino, birthtimeNs } = lstatSync(path, { bigint: true });
     const kept = join(this.#root, 'kept', `${ino}-${birthtimeNs}`);
@@ -127,7 +130,7 @@ export class Scene implements AsyncDisposable {
     return kept;
   }
 
-  /** The world as it is. */
+  /** The present state of the world. */
   get now(): SceneMoment {
     const files = readdirSync(this.dir).map((name): [string, File] => {
       this.keep(this.path(name));
@@ -137,7 +140,7 @@ export class Scene implements AsyncDisposable {
     return { qemu: this.qemu.now, files: new Map(files) };
   }
 
-  /** Puts it back to that moment: for while no agent is there. */
+  /** Restores that moment, while no agent runs. */
   restore({ qemu, files }: SceneMoment): void {
     const kept = new Map(
       readdirSync(join(this.#root, 'kept')).map((name) => [Number(name.split('-')[0]), join(this.#root, 'kept', name)]),
@@ -150,17 +153,17 @@ export class Scene implements AsyncDisposable {
       if (lstatSync(this.path(name)).size !== sizeBytes) truncateSync(this.path(name), sizeBytes);
       if (headOf(this.path(name)) !== head) writeHead(this.path(name), head);
     }
-    // It opens what is there.
+    // It opens the existing files.
     this.qemu.restore(qemu);
   }
 
-  /** An agent whose predecessor left this of a job's journal; one that does not find QEMU if that has died. */
+  /** An agent with this journal of an earlier one. It does not find QEMU if that has died. */
   async agent(journal?: {
     readonly job: string;
-    /** Undefined: the journal is lost. */
+    /** Undefined if the journal is lost. */
     readonly text: string | undefined;
     readonly holds?: ReadonlyMap<string, string> | undefined;
-    /** Errors that the agent is to log. */
+    /** Errors that the agent must log. */
     readonly complaints?: RegExp;
   }): Promise<TestAgent> {
     this.#agents += 1;

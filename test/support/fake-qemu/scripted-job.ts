@@ -1,4 +1,4 @@
-/** A job whose journal grows when a test says so, as any number of servers in the test's own process show it. */
+/** A job whose journal grows when a test says so, shown by any number of servers in the test's own process. */
 import type { BlockJobs, Call } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
 import { type EventFacts, JobEvent } from '../../../src/core/job/job-event.ts';
@@ -29,7 +29,7 @@ export class ScriptedJob {
     return this.#last;
   }
 
-  /** How many streams there are now. */
+  /** The number of open streams. */
   get open(): number {
     return this.#open;
   }
@@ -39,7 +39,7 @@ export class ScriptedJob {
     this.changed.notify();
   }
 
-  /** All streams end, as those of a gateway whose agent is away. */
+  /** Ends all streams, as a gateway whose agent is down. */
   break(): void {
     this.#broken += 1;
     this.changed.notify();

@@ -1,7 +1,7 @@
 /**
- * The far end of a QMP socket, played by the test: a real unix socket server that says and does exactly what
- * the test tells it, line by line. It knows no commands. A connection that the product has forgotten to close
- * keeps the server's dispose from returning, so a leak is a failing test.
+ * The far end of a QMP socket, played by the test: a real unix socket server that does exactly what the test says, line
+ * by line. It knows no commands. If the product forgets to close a connection, the server's dispose does not return, so
+ * a leak is a failing test.
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import { Worker } from 'node:worker_threads';
@@ -92,14 +92,14 @@ export class Connection {
     this.#socket.write(bytes);
   }
 
-  /** Ends the stream in good order, after what has been written. */
+  /** Ends the stream in good order, after all data has been written. */
   end(bytes = ''): void {
     this.#socket.end(bytes);
   }
 
   /**
-   * Closes at once. The product sees the end of the stream; or ECONNRESET, when it has written something in
-   * the same turn of the event loop, which is then still unread.
+   * Closes at once. The product sees the end of the stream, or ECONNRESET if it has written data in the same turn of
+   * the event loop, which is still unread.
    */
   destroy(): void {
     this.#socket.destroy();
@@ -129,7 +129,7 @@ export class ScriptedQmp implements AsyncDisposable {
     return scripted;
   }
 
-  /** How many have connected so far. */
+  /** The number of connections so far. */
   get connectionCount(): number {
     return this.#connections.length;
   }
@@ -146,7 +146,7 @@ export class ScriptedQmp implements AsyncDisposable {
     return connection;
   }
 
-  /** Listens no more, which removes the socket's file; those who are connected stay. */
+  /** Stops listening, which removes the socket's file; existing connections stay. */
   stopListening(): void {
     this.#server.close();
   }
@@ -158,8 +158,8 @@ export class ScriptedQmp implements AsyncDisposable {
 }
 
 /**
- * A monitor that another client holds: it listens and never accepts, and two fit into its backlog. A thread
- * of its own blocks with the listening socket, because a Node server that lives accepts everyone.
+ * A monitor that another client holds: it listens and never accepts, and two fit into its backlog. A thread of its own
+ * blocks with the listening socket, because a Node server that lives accepts every connection.
  */
 export class HeldQmp implements AsyncDisposable {
   readonly path: string;

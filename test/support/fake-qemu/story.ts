@@ -42,7 +42,7 @@ interface StoryOptions {
   readonly disk?: Partial<DiskSpec>;
   /** Images below the active one, the lowest first. */
   readonly lower?: readonly string[];
-  /** AGENT unless told. */
+  /** AGENT by default. */
   readonly serves?: Serves;
 }
 
@@ -114,7 +114,7 @@ export class Story implements AsyncDisposable {
     return story;
   }
 
-  /** The test's own word. */
+  /** A remark of the test. */
   say(text: string): void {
     this.#entries();
     if (text.includes('▸')) this.#lines.push('');
@@ -202,7 +202,7 @@ export class Story implements AsyncDisposable {
     this.say(`the job is ${last}`);
   }
 
-  /** Resolves when the journal says so. */
+  /** Resolves when the journal has this entry. */
   async untilTold(job: string, words: string): Promise<void> {
     const request = { job: { jobId: job }, afterRevision: 0, progressIntervalMs: undefined };
     for await (const { detail } of this.#service.agent.watch(request, PATIENT)) if (detail.includes(words)) break;
@@ -214,7 +214,7 @@ export class Story implements AsyncDisposable {
     this.#whenCommanded.set(command, happens);
   }
 
-  /** The service is killed when that command has come to QEMU, which executes it all the same. */
+  /** Kills the service when that command has come to QEMU, which executes it nevertheless. */
   killServiceAt(command: string): void {
     this.qemu.dropConnectionAfter(command);
     this.when(command, () => {
@@ -223,7 +223,7 @@ export class Story implements AsyncDisposable {
     });
   }
 
-  /** The service ends as at its restart, unless it was killed, and another one takes its place. */
+  /** The service ends as at a restart, unless it was killed, and another one takes its place. */
   async restartAgent(): Promise<void> {
     await this.#service[Symbol.asyncDispose]();
     if (!this.#isKilled) this.say('the agent has ended; QEMU goes on');
@@ -262,7 +262,7 @@ export class Story implements AsyncDisposable {
     return this.text;
   }
 
-  /** All that has been told so far. */
+  /** The text so far. */
   get text(): string {
     return `${this.#lines.map((line) => fold(this.#plain(line))).join('\n')}\n`;
   }
@@ -319,7 +319,7 @@ export class Story implements AsyncDisposable {
     happens?.();
   }
 
-  /** A job's statuses in a row are one line: `created, running`. */
+  /** The statuses of a job in a row are one line: `created, running`. */
   #joined({ event, data, lost }: Extract<Line, { line: 'event' }>): boolean {
     if (event !== 'JOB_STATUS_CHANGE') return false;
     const row = `  ${lost ? '✗' : '←'} ${event} ${String(data['id'])}: `;
@@ -329,7 +329,7 @@ export class Story implements AsyncDisposable {
     return true;
   }
 
-  /** Tells the entries that have come on disk since the last time. */
+  /** Adds the entries that have come to the disk since the last time. */
   #entries(): void {
     const { jobsFolder } = this.#service;
     const [file] = readdirSync(jobsFolder);
@@ -369,7 +369,7 @@ function inShort(asked: object): string {
     .join('');
 }
 
-/** ` key=value inner.key=value`, without what is the same everywhere. */
+/** ` key=value inner.key=value`, without constant values. */
 function flat(data: Readonly<Record<string, unknown>>, prefix = ''): string {
   return Object.entries(data)
     .map(([key, value]) =>

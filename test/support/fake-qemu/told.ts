@@ -5,7 +5,7 @@ import { present } from '../checks.ts';
 
 export type Config = EmbeddedConfig | AgentConfig | GatewayConfig;
 
-/** Rejects with what the service would complain of. */
+/** Rejects with the error that the service would report. */
 export async function toldBy(args: readonly string[]): Promise<Config> {
   let told: Config | undefined;
   const note = async (config: Config) => {

@@ -12,13 +12,13 @@ import { stop } from '../real-qemu/while-stopped.ts';
 const START_MS = 20_000;
 
 export interface EtcdServerOptions {
-  /** Its data go here. */
+  /** The folder of its data. */
   readonly dir: string;
-  /** More of its command line. */
+  /** More options of its command line. */
   readonly args?: readonly string[];
   /** The PEM files that it uses if it listens with TLS: `--cert-file` and so on are in `args`. */
   readonly secure?: boolean;
-  /** How etcdctl reaches it, beyond the address. */
+  /** The options of etcdctl beyond the address. */
   readonly ctl?: readonly string[];
 }
 
@@ -53,7 +53,7 @@ export class EtcdServer implements AsyncDisposable {
     return server;
   }
 
-  /** Three members of one cluster, that is. */
+  /** Three members of one cluster. */
   static async three(options: EtcdServerOptions): Promise<[EtcdServer, EtcdServer, EtcdServer]> {
     const places = [await placeOf('m1'), await placeOf('m2'), await placeOf('m3')] as const;
     const servers = places.map((place) => new EtcdServer(place, places, options));
@@ -61,7 +61,7 @@ export class EtcdServer implements AsyncDisposable {
     return servers as [EtcdServer, EtcdServer, EtcdServer];
   }
 
-  /** Starts it, or starts it again on what is there; resolves when it serves. */
+  /** Starts it, or starts it again with its data; resolves when it serves. */
   async start(): Promise<void> {
     const env = { PATH: process.env['PATH'] ?? '', ETCDCTL_API: '3' };
     const child = spawn('etcd', this.#args, { stdio: ['ignore', 'ignore', 'pipe'], env });
@@ -78,7 +78,7 @@ export class EtcdServer implements AsyncDisposable {
     await within(START_MS, 'the start of etcd', serves);
   }
 
-  /** Resolves when it is gone, if the signal makes it go, or when nothing of it runs any more, if it stops it. */
+  /** Resolves when it is gone, if the signal ends it, or when it does not run any more, if the signal stops it. */
   async signal(signal: 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT'): Promise<void> {
     const child = this.#child;
     if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
@@ -125,8 +125,8 @@ export class EtcdServer implements AsyncDisposable {
   }
 
   /**
-   * Makes a change, and forgets all history up to it. It is a change of its own because etcd before 3.5.18 does not
-   * tell a watch that begins at that very revision of what was deleted there.
+   * Makes a change, and compacts the history up to it. It is a change of its own, because etcd before 3.5.18 does not
+   * report deletions of a revision to a watch that begins at that revision.
    */
   async compact(...change: readonly string[]): Promise<void> {
     const made = change.length > 0 ? change : ['put', 'compacted', 'up to here'];
@@ -150,7 +150,10 @@ async function placeOf(name: string): Promise<Place> {
   return { name, port: await freePort(), peer: `http://127.0.0.1:${await freePort()}` };
 }
 
-/** Free a moment ago, and not of those that the system gives to connections: none of them takes it meanwhile. */
+/**
+ * A port that was free a moment ago, and not one of those that the system gives to connections: none of them takes it
+ * meanwhile.
+ */
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < 100; tries += 1) {
     const port = randomInt(20_000, 32_768);

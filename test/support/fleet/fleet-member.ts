@@ -1,6 +1,6 @@
 /**
- * An agent's membership as a process of its own, to be killed: fleet-member.ts ENDPOINT HOST INSTANCE TTL [DOMAIN…].
- * Says "member" when it is one. SIGTERM ends it in good order, by nothing being left to do.
+ * An agent's membership as a process of its own, which tests kill: fleet-member.ts ENDPOINT HOST INSTANCE TTL
+ * [DOMAIN…]. Prints "member" when it is one. SIGTERM ends it in good order, because nothing is left to do.
  */
 import { pino } from 'pino';
 import { Etcd } from '../../../src/fleet/etcd/client.ts';

@@ -54,7 +54,7 @@ export class FleetSite implements AsyncDisposable {
     return new FleetSite(dir, authority, etcd, opened.move());
   }
 
-  /** A host with its QEMU and its agent; `images`: of more disks, `vd1` and so on. */
+  /** A host with its QEMU and its agent; `images`: those of more disks, `vd1` and so on. */
   async host(name: string, { images = [], under }: HostOptions = {}): Promise<FleetHost> {
     const domain = `vm-${name}`;
     const chain = await makeChain(this.dir, { prefix: name, formats: ['qcow2', 'qcow2'], sizeBytes: 8 * MIB });
@@ -87,7 +87,7 @@ export class FleetSite implements AsyncDisposable {
     });
   }
 
-  /** The same again, on the same state folder, as a service manager would. */
+  /** Starts it again with the same state folder, as a service manager would. */
   async restartAgent(host: FleetHost): Promise<void> {
     host.agent = await this.startAgent(host.name, host.port);
   }

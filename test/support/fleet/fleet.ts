@@ -51,7 +51,7 @@ export class Member extends EtcdMembership {
     return verdict.why === 'not-owner' ? `not-owner: ${verdict.owner}` : verdict.why;
   }
 
-  /** Asks again and again: nobody announces what a verdict would be. */
+  /** Asks again and again: no event announces a verdict. */
   async untilVerdict(expected: string, id: string, epoch?: bigint): Promise<void> {
     const by = performance.now() + 10_000;
     for (let last = ''; last !== expected; last = await this.verdict(id, epoch)) {
@@ -85,7 +85,7 @@ export class Gateway extends EtcdDirectory {
     await until(what, this.changes, done, ms);
   }
 
-  /** The domain as it is known; an error if it is not. */
+  /** The known domain; throws if it is not known. */
   domain(id: string): HostedDomain {
     return domainOf(this.find(id));
   }
@@ -123,7 +123,7 @@ export class MemberProcess implements AsyncDisposable {
     return new MemberProcess(child);
   }
 
-  /** Gives its exit code, or what killed it. */
+  /** Returns its exit code, or the signal that ended it. */
   async signal(signal: 'SIGKILL' | 'SIGTERM'): Promise<number | string> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return 'gone before';
     const exit = once(this.#child, 'exit');

@@ -1,4 +1,4 @@
-/** The images that the recorded cases began with: of each kind of source, and of each kind of destination. */
+/** The images at the start of the recorded cases: of each kind of source, and of each kind of destination. */
 import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { present } from '../checks.ts';
@@ -84,7 +84,7 @@ export async function makeDestination(
     await file.write(first, 0, 'latin1');
   };
   const snap1 = async (format: ImageFormat) => {
-    // Its own chain, not the one that a QEMU has open.
+    // It copies its own chain, not the one that a QEMU has open.
     await using own = await testDir();
     const [, image] = await makeChain(own.path, { formats: ['qcow2', 'qcow2'], sizeBytes: SIZE });
     await run('qemu-img', ['convert', '-f', 'qcow2', '-O', format, present(image).path, copy]);

@@ -16,7 +16,7 @@ export function libvirts(one: OtherCase, step: Call): Verdict {
 }
 
 function libvirtsReasons(error: RecordedError): readonly Reason[] {
-  // There is nothing that says so with us; the difference that there is answers for it.
+  // No answer of this service says so; the existing difference explains it.
   return error.message.endsWith(NOT_TRANSIENT) ? [] : reasonsFor(error);
 }
 
@@ -127,7 +127,7 @@ export interface FinalDifference {
   readonly ours: (final: Final, one: OtherCase) => Final;
 }
 
-/** Where there is a step that says so. */
+/** Used if a step says so. */
 export const NEVER_REMOVED = {
   name: 'a file that a job did not make is never removed',
   why: 'StartCopy: libvirt removes any destination of zero length when a start fails, device nodes too',
@@ -156,7 +156,7 @@ export const FINAL_DIFFERENCES: readonly FinalDifference[] = [
   KEEPS_BACKING,
 ];
 
-/** The chain at a step or in the end, as it is with us. */
+/** The chain at a step or at the end, with this service. */
 export function chainOf({ dest }: OtherCase, chain: readonly string[], zeroesLeftOut = true): readonly string[] {
   return zeroesLeftOut && dest === 'over-other-v3' && chain[0] === DESTINATION
     ? [...chain, '/vm/dst/under.raw']

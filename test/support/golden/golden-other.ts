@@ -1,4 +1,4 @@
-/** The other recorded cases, and what each step of them asks for in our words. */
+/** The other recorded cases, and the request for each of their steps. */
 import type { CommitFlag, RebaseFlag } from '../../../generated/blockjob/v1/block_job_service.ts';
 import { Operation } from '../../../generated/blockjob/v1/domain_service.ts';
 import { ImageFormat, WriteMode } from '../../../generated/blockjob/v1/job.ts';
@@ -49,9 +49,9 @@ export interface Final {
   /** The destination, and whether it held what the guest saw. */
   readonly image?: RecordedImage;
   readonly identical?: boolean;
-  /** The source's active image. */
+  /** Whether the source's active image is unchanged. */
   readonly source_identical?: boolean;
-  /** After a commit: the images that there had been, and the one under the guest. */
+  /** After a commit: the former images, and the image of the guest. */
   readonly layers?: Readonly<Record<string, Layer | null>>;
   readonly active?: RecordedImage;
   readonly active_identical?: boolean;
@@ -98,7 +98,7 @@ export type Ask =
   | { readonly rpc: 'getInfo'; readonly disk: string; readonly inBytes: boolean }
   | { readonly rpc: 'checkOperation'; readonly disk: string | undefined; readonly operation: Operation };
 
-/** Why a step has no counterpart: then it is left out. */
+/** The reasons why a step has no counterpart: then it is left out. */
 export const NO_COUNTERPART: readonly { readonly why: string; readonly when: (step: Call) => boolean }[] = [
   { why: 'its answer depended on chance', when: ({ racy }) => racy === true },
   {
@@ -204,7 +204,7 @@ function destinationOf(xml: string): { readonly destination: Destination; readon
   };
 }
 
-/** TRANSIENT_JOB (4) has no counterpart: no job of ours asks for a domain that is configured nowhere. */
+/** TRANSIENT_JOB (4) has no counterpart: no job of ours requires a domain without a stored configuration. */
 function copyOptions(params: unknown, flags: readonly number[]) {
   const given = new Map(Object.entries(params instanceof Object ? params : {}));
   return {

@@ -1,4 +1,4 @@
-/** The recorded cases of blockRebase, and every way in which Rebase differs from libvirt on purpose. */
+/** The recorded cases of blockRebase, and every intended difference of Rebase from libvirt. */
 import { RebaseFlag } from '../../../generated/blockjob/v1/block_job_service.ts';
 import {
   type Accepted,
@@ -41,7 +41,7 @@ const BITS = {
 } as const;
 type Flag = keyof typeof BITS;
 
-/** The flags as the repeated field has them. */
+/** The flags as in the repeated field. */
 export function flagsOf({ flags }: RebaseCase): RebaseFlag[] {
   return Object.values(BITS).filter((bit) => (flags & bit) !== 0);
 }
@@ -104,7 +104,7 @@ function refused(...reasons: readonly Reason[]): Expected {
   return { verdict: 'refused', reasons };
 }
 
-/** A copy, all of it, that is then aborted. */
+/** A complete copy, which is then aborted. */
 function copied(one: RebaseCase, image: { format: 'raw' | 'qcow2'; backing?: string }): Accepted {
   return {
     verdict: 'accepted',
@@ -134,7 +134,7 @@ function isCopy(one: RebaseCase): boolean {
   return has(one, 'COPY') && one.base?.startsWith('/') === true;
 }
 
-/** With RELATIVE, and no argument says that there is no name to write. */
+/** With RELATIVE, and no argument excludes a name to write. */
 function mayBeRelative(one: RebaseCase): boolean {
   return has(one, 'COPY', 'RELATIVE', 'SHALLOW') && !has(one, 'REUSE_EXT') && !has(one, 'COPY_RAW');
 }

@@ -30,7 +30,7 @@ export interface WorldOptions {
   /** The size of the source; an eighth of the recorded one, if it is not given. */
   readonly sizeBytes?: number;
   readonly service: Service;
-  /** Where the service looks for QEMUs. */
+  /** The folder in which the service looks for QEMUs. */
   readonly sockets: string;
   readonly devices: Devices | undefined;
 }
@@ -67,15 +67,18 @@ export class World implements AsyncDisposable {
     return new World(options, chain, await Promise.all(chain.map(({ path }) => hashOf(path))));
   }
 
-  /** The source's active image, as it was at first. */
+  /** The source's first active image. */
   get top(): string {
     return present(this.#chain.at(-1)).path;
   }
 
-  /** A path or an image of the record, as it is here. libvirt counts a chain's images from 1, we count from 0. */
+  /**
+   * A path or an image of the record, translated to this machine. libvirt counts a chain's images from 1, this service
+   * from 0.
+   */
   here(name: string): string {
     const { devices } = this.#options;
-    // One of ours may bear the name that another one had then: each name is replaced once.
+    // One of ours may have the recorded name of another one: each name is replaced once.
     if (name === '/dev/loop0') return devices?.['blockdev-64M'].path ?? name;
     if (name === '/dev/loop1') return devices?.['blockdev-80M'].path ?? name;
     if (name === '/vm/private-null') return join(this.dst, 'copy.img');
@@ -84,7 +87,7 @@ export class World implements AsyncDisposable {
     return name.replace(/^(\w+)\[(\d+)\]$/, (_, disk: string, index: string) => `${disk}[${Number(index) - 1}]`);
   }
 
-  /** A path from here, as the record has it. */
+  /** A path of this machine, as in the record. */
   there(name: string): string {
     const { devices } = this.#options;
     if (devices !== undefined && name === devices['blockdev-64M'].path) return '/dev/loop0';
@@ -93,7 +96,7 @@ export class World implements AsyncDisposable {
     return name.startsWith(`${this.dst}/`) ? `/vm/dst${name.slice(this.dst.length)}` : name;
   }
 
-  /** The disk, its QEMU running and known to the service. */
+  /** The disk; its QEMU runs and is known to the service. */
   async disk(): Promise<{ readonly domain: string; readonly disk: string }> {
     const { name } = await this.#running();
     return { domain: name, disk: 'vda' };
@@ -119,7 +122,7 @@ export class World implements AsyncDisposable {
     return this.#qemu;
   }
 
-  /** Puts the destination in place, if it is not there untouched; and sees what a refusal may not change. */
+  /** Makes the destination, unless it exists unchanged, and records the state that a refusal must not change. */
   async lay(kind: DestinationKind): Promise<void> {
     await this.#running();
     if (this.#laid === kind) return;
@@ -139,7 +142,7 @@ export class World implements AsyncDisposable {
     this.#before = await this.#state();
   }
 
-  /** Everything that a refused call leaves alone: the files, the devices, and what QEMU has open. */
+  /** Everything that a refused call leaves alone: the files, the devices, and QEMU's open files. */
   async #state(): Promise<readonly string[]> {
     const { admin } = await this.#running();
     const nodes = await admin.execute<{ 'node-name': string; file: string }[]>('query-named-block-nodes', {
@@ -165,7 +168,7 @@ export class World implements AsyncDisposable {
     ];
   }
 
-  /** The destination is not as it was; the disk is. */
+  /** The destination has changed; the disk has not. */
   used(): void {
     this.#laid = 'dirty';
   }
@@ -180,14 +183,14 @@ export class World implements AsyncDisposable {
 
   // ---- the present state ----------------------------------------------------------------------------------
 
-  /** The images under the guest, top first, by QEMU's own word; paths as the record has them. */
+  /** The images under the guest, top first, as QEMU reports them; paths as in the record. */
   async chain(): Promise<readonly string[]> {
     const { admin } = await this.#running();
     const { inserted } = await admin.block('vda');
     const chain: string[] = [];
     for (let image: Backed | undefined = inserted?.image; image !== undefined; image = image['backing-image'])
       chain.push(this.there(plainName(image.filename)));
-    // A job's filter bears the name of the image below it.
+    // A job's filter has the name of the image below it.
     return chain.filter((path, index) => path !== chain[index - 1]);
   }
 
@@ -220,7 +223,7 @@ export class World implements AsyncDisposable {
     return Object.fromEntries(await Promise.all(layers));
   }
 
-  /** Does the image, with its chain, hold what the guest had at first? */
+  /** Whether the image, with its chain, has the guest's first contents. */
   async isIdentical(path: string): Promise<boolean> {
     const { identical } = await compareImages(this.#pristine, 'raw', path, await formatOf(path), { live: true });
     return identical;
@@ -237,7 +240,7 @@ async function zero(path: string, bytes: number): Promise<void> {
   await device.sync();
 }
 
-/** QEMU names an image by its options where its header does not say the same. */
+/** QEMU names an image by its options if its header does not say the same. */
 function plainName(name: string): string {
   if (!name.startsWith('json:')) return name;
   const { file }: { readonly file: { readonly filename: string } } = JSON.parse(name.slice(5));

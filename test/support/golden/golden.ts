@@ -14,7 +14,7 @@ import { refusalOf } from '../service/caller.ts';
 type ReasonOf<Name> = Name extends `ERROR_REASON_${infer Rest}` ? Rest : never;
 export type Reason = ReasonOf<keyof typeof ErrorReason>;
 
-/** The recorded disks were of 64 MiB; here all is an eighth of that, for speed. */
+/** The recorded disks had 64 MiB; here all is an eighth of that, for speed. */
 export const SCALE = 8;
 
 export interface RecordedError {
@@ -37,7 +37,7 @@ export function recorded(name: string): readonly string[] {
 
 // ---- the expected results -------------------------------------------------------------------------------
 
-/** An image as its header and its size describe it; the backing file's name as the record has it, under /vm. */
+/** An image as its header and its size describe it; the backing file's name as in the record, under /vm. */
 export interface ExpectedImage {
   readonly format: ImageFormat;
   readonly virtualSize: number;
@@ -69,18 +69,18 @@ export interface StartedAndFailed {
 
 export type Expected = Refused | Accepted;
 
-/** A way in which we differ from libvirt on purpose. */
+/** An intended difference from libvirt. */
 export interface Difference<Case> {
   readonly name: string;
   /** The reason, and the place where that is decided. */
   readonly why: string;
   readonly when: (one: Case) => boolean;
   readonly ours: (one: Case) => Expected;
-  /** There is none where QEMU writes every zero. */
+  /** Undefined if QEMU writes every zero. */
   readonly whereZeroesAreLeftOut?: true;
 }
 
-/** Does the QEMU of this machine leave out zeroes where a target reads as zeroes? It does so since 10.1. */
+/** Whether the QEMU of this machine omits zeroes if a target reads as zeroes. It does so since 10.1. */
 export async function leavesZeroesOut(): Promise<boolean> {
   const { stdout } = await run('qemu-system-x86_64', ['--version']);
   const [, major = '0', minor = '0'] = /version (\d+)\.(\d+)/.exec(stdout) ?? [];
@@ -101,7 +101,7 @@ export function isSame(ours: Answer, libvirts: Answer): boolean {
 
 // ---- errors ---------------------------------------------------------------------------------------------
 
-/** libvirt's error, by number and by text, and the reasons that say the same. */
+/** libvirt's error, by number and by text, and the reasons with the same meaning. */
 const SAME: readonly (readonly [code: number, text: RegExp, ...reasons: Reason[]])[] = [
   [8, /^use of flags requires a copy job$/, 'FLAG_REQUIRES_COPY'],
   [8, /^base in virDomainBlockRebase must not be NULL$/, 'BASE_REQUIRED'],
@@ -132,7 +132,7 @@ const SAME: readonly (readonly [code: number, text: RegExp, ...reasons: Reason[]
   [84, /^Operation not supported: disk '.*' already in active block job$/, 'BLOCK_JOB_ACTIVE'],
   [55, /^Requested operation is not valid: domain has active block job$/, 'BLOCK_COPY_ACTIVE', 'BLOCK_JOB_ACTIVE'],
   [1, /'block_resize': Device '.*' is in use$/, 'BLOCK_COPY_ACTIVE', 'BLOCK_JOB_ACTIVE'],
-  // libvirt says "yet" of a pull too, which will never be.
+  // libvirt says "yet" of a pull too, which can never pivot.
   [83, /^block copy still active: block job '.*' not ready for pivot yet$/, 'JOB_NOT_READY', 'PIVOT_UNSUPPORTED'],
   [8, /^invalid argument: disk \w+ does not have an active block job$/, 'JOB_ENDED', 'DISK_HAS_NO_JOB'],
   [1, /'blockdev-add': (Image is not in qcow2 format|Unsupported cluster size: 2\^0)$/, 'FORMAT_UNKNOWN'],
@@ -147,7 +147,7 @@ const SAME: readonly (readonly [code: number, text: RegExp, ...reasons: Reason[]
   // A drive without a medium: libvirt's own bugs.
   [1, /^internal error: failed to update capacity data for block node '\(null\)'$/, 'DISK_EMPTY'],
   [1, /^internal error: argument key 'device' must not have null value$/, 'DISK_EMPTY'],
-  // A folder has no reason of its own with us; where libvirt says it, a documented difference does too.
+  // A folder has no reason of its own here; where libvirt reports it, a documented difference does too.
   [67, /'directory' storage format is not directly supported by QEMU/, 'FORMAT_UNKNOWN'],
   [74, /^argument unsupported: Relative backing during copy not supported yet$/, 'RELATIVE_UNSUPPORTED'],
   [1, /'blockdev-(add|mirror)': Failed to get "write" lock/, 'DESTINATION_IN_USE'],
@@ -155,7 +155,7 @@ const SAME: readonly (readonly [code: number, text: RegExp, ...reasons: Reason[]
   [9, /^operation failed: failed to format image: /, 'REFUSED_BY_QEMU'],
 ];
 
-/** The reasons that say what libvirt's error says; an error that the table does not know is a gap in the table. */
+/** The reasons with the meaning of libvirt's error; an error that is missing in the table is a gap of the table. */
 export function reasonsFor({ code, message }: RecordedError): readonly Reason[] {
   for (const [number, text, ...reasons] of SAME) if (number === code && text.test(message)) return reasons;
   throw new Error(`no reason is known for libvirt's error ${code} "${message}"`);

@@ -1,5 +1,6 @@
 /**
- * Requests over the contract's whole value space: well formed with anything in each field, nearly so, and mere bytes.
+ * Requests over the contract's whole value space: well formed with anything in each field, almost well formed, and
+ * random bytes.
  */
 /* oxlint-disable unicorn/no-useless-spread */
 import * as fc from 'fast-check';
@@ -27,7 +28,7 @@ import {
 } from '../../../generated/blockjob/v1/domain_service.ts';
 import { GetServerInfoRequest, ServerServiceClient } from '../../../generated/blockjob/v1/server_service.ts';
 
-/** Any message type's, whichever it is. */
+/** The codec of any message type. */
 interface Codec {
   readonly fromPartial: (request: object) => object;
   readonly encode: (message: object) => { finish(): Uint8Array };
@@ -78,7 +79,7 @@ interface Method {
   readonly responseDeserialize: (from: Buffer) => object;
 }
 
-/** Where a request goes. */
+/** The method of a request. */
 export function methodOf(rpc: Rpc): Method {
   for (const [client, methods] of Object.entries(SERVICES)) {
     const found = Object.entries(methods).find(([name]) => name === rpc)?.[1];
@@ -123,7 +124,7 @@ const duration = fc.record({
 });
 const seldom = fc.oneof({ weight: 7, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) });
 
-/** Some fields of any request whatever, and the others of one that is right: else hardly any would get far. */
+/** Some random fields, and the other fields of a valid request: otherwise hardly any would get far. */
 function mostly<T extends object>(right: Partial<T>, any: fc.Arbitrary<T>): fc.Arbitrary<object> {
   // Most have too many to begin a job, which costs a hundred times as much as a refusal.
   const picks = fc.oneof(
@@ -262,7 +263,7 @@ function arbitraries(machine: Place): Readonly<Record<Rpc, readonly [Codec, fc.A
   return rows as unknown as Readonly<Record<Rpc, readonly [Codec, fc.Arbitrary<object>]>>;
 }
 
-/** A byte that is another one, or an end that comes too early. */
+/** A changed byte, or an early end. */
 const harm = fc.record({ at: fc.nat(), becomes: fc.option(fc.nat(255), { nil: undefined }) });
 
 function harmed(bytes: Uint8Array, { at, becomes }: { readonly at: number; readonly becomes: number | undefined }) {
@@ -281,11 +282,11 @@ export class AnyRequests {
     this.#arbitraries = arbitraries(machine);
   }
 
-  /** As many as asked for, or one or two more: of each RPC and kind the same number, one beside the other. */
+  /** The given number, or one or two more: the same number of each RPC and kind, mixed. */
   some(count: number, seed: number): AnyRequest[] {
     const each = Math.ceil(count / RPCS.length / KINDS.length);
     const rows = RPCS.flatMap((rpc, index) => this.#of(rpc, each, seed + index));
-    // Each RPC's are about the same: those of all are to stand among each other.
+    // Those of one RPC are similar: all are mixed with each other.
     return rows
       .map((row, index) => ({ row, place: index % each }))
       .toSorted((a, b) => a.place - b.place)

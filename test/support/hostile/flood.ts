@@ -1,6 +1,6 @@
 /**
- * Ways to use up a server, each in a process of its own: `node flood.ts NAME PORT SECONDS [CERTIFICATE KEY CA]`. Says
- * "begun" on a line when it has, then goes on for the time, and last tells on a line how much it has come to, as JSON.
+ * Ways to use up a server, each in a process of its own: `node flood.ts NAME PORT SECONDS [CERTIFICATE KEY CA]`. Prints
+ * the line "begun" at its start, continues for the given time, and at last prints its totals as a line of JSON.
  */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ const NOTHING = message(Buffer.alloc(0));
 const { endHeaders, endStream } = FLAG;
 /** More than the calls that a service of 512 MiB once died of. */
 const CALLS = 36_350;
-/** More than a connection may have. */
+/** More than the limit of a connection. */
 const AT_A_TIME = 400;
 /** A host that the well-behaved client does not use. */
 const ELSEWHERE = '127.0.0.9';
@@ -44,18 +44,18 @@ async function connections(target: Target, count: number, values: Record<number,
   return await Promise.all(Array.from({ length: count }, open));
 }
 
-/** A call that is begun, and of which nothing more comes. */
+/** A call that is begun and never continued. */
 const begun = (stream: number, path = LIST, more: readonly (readonly [string, string])[] = []) =>
   frame(TYPE.headers, endHeaders, stream, callHeaders(path, more));
 const call = (stream: number, path = LIST) => [begun(stream, path), frame(TYPE.data, endStream, stream, NOTHING)];
 
-/** All connections do the same by turns, until it is over or nobody is left. */
+/** All connections do the same in turns, until the time is over or no connection is left. */
 async function byTurns(target: Target, open: readonly Frames[], send: (one: Frames) => readonly Buffer[]) {
   let turns = 0;
   while (!isOver(target) && open.some(({ isOpen }) => isOpen)) {
     await Promise.all(open.map(async (one) => await one.send(...send(one))));
     turns += 1;
-    // The end of a connection is heard of here.
+    // The end of a connection is noticed here.
     await new Promise((resolve) => {
       setImmediate(resolve);
     });
@@ -63,7 +63,7 @@ async function byTurns(target: Target, open: readonly Frames[], send: (one: Fram
   return { turns, open: open.filter(({ isOpen }) => isOpen).length };
 }
 
-/** All that is wanted is asked at once, and then nothing is done but to stay. */
+/** Sends everything at once, and then only stays connected. */
 async function andStay(target: Target, open: readonly Frames[], send: (one: Frames) => readonly Buffer[]) {
   for (const one of open) await one.send(...send(one));
   await rest(target);
@@ -99,7 +99,7 @@ const FLOODS: Readonly<Record<string, (target: Target) => Promise<Told>>> = {
     const open = await connections(target, 1);
     return await andStay(target, open, (one) => many(CALLS, () => call(one.next())));
   },
-  /** Nothing is wrong with any of them. */
+  /** All of them are valid. */
   calls: async (target) => {
     const client = new DomainServiceClient(`127.0.0.1:${target.port}`, credentials.createInsecure());
     const codes: Record<string, number> = {};
@@ -202,7 +202,7 @@ const FLOODS: Readonly<Record<string, (target: Target) => Promise<Told>>> = {
     await handshakes(target, async (socket) => {
       await once(socket, 'secureConnect');
     }),
-  /** They say hello, and nothing more. */
+  /** They send the first bytes, and nothing more. */
   'half handshakes': async (target) => {
     const hello = await helloOf(target);
     const open = Array.from({ length: 2000 }, () => {
@@ -218,7 +218,7 @@ const FLOODS: Readonly<Record<string, (target: Target) => Promise<Told>>> = {
   },
 };
 
-/** The first that a client of TLS says. */
+/** The first message of a TLS client. */
 async function helloOf(target: Target): Promise<Buffer> {
   const listener = createServer();
   listener.listen(0, '127.0.0.1');

@@ -33,7 +33,7 @@ const ANSWER_MS = 20_000;
 /** The number of requests that a failure lists. */
 const TOLD = 5;
 
-/** How jobs may end here. */
+/** The possible ends of jobs here. */
 const WELL: ReadonlySet<Job_State> = new Set([
   Job_State.STATE_COMPLETED,
   Job_State.STATE_CANCELLED,
@@ -67,7 +67,7 @@ export class FuzzLane implements AsyncDisposable {
     return new FuzzLane(options, machine, await machine.world());
   }
 
-  /** Asks about so many requests, and throws what is wrong, with the smallest request that shows it. */
+  /** Sends this number of requests, and throws an error with the smallest request that shows it. */
   async round(count: number, seed: number): Promise<void> {
     const all = this.#requests.some(count, seed);
     const ofDisk = all.filter((request) => this.#requests.isOfDisk(request));
@@ -103,7 +103,7 @@ export class FuzzLane implements AsyncDisposable {
     return answers.find(({ wrong }) => wrong !== undefined)?.wrong;
   }
 
-  /** The disk may go elsewhere: then all is put back, as the next one is to find what this one did. */
+  /** The disk may move: then everything is restored, so that the next request finds the same state. */
   async #wrongWithStart(start: AnyRequest, about: readonly AnyRequest[]): Promise<string | undefined> {
     const { wrong, answer } = await this.#answered(start);
     const id = answer && begunBy(answer)?.id;
@@ -121,7 +121,7 @@ export class FuzzLane implements AsyncDisposable {
       await this.#putBack();
       return undefined;
     }
-    // A complete copy stays, as it should.
+    // A complete copy rightly stays.
     const { target } = ended.destination ?? {};
     if (target?.$case === 'file' && !target.value.endsWith('/there')) await rm(target.value, { force: true });
     return undefined;
@@ -132,7 +132,7 @@ export class FuzzLane implements AsyncDisposable {
     try {
       await within(ANSWER_MS, 'an answer to abort', this.#service.abort({ job: byId(id) }));
     } catch (error) {
-      // It may have ended by itself, as a pull does, or have been ended by what was asked about it.
+      // It may have ended by itself, as a pull does, or because of a request about it.
       const { reason, message } = refusalOf(error);
       if (reason !== 'JOB_ENDED' && reason !== 'JOB_ENDING') return `no end of ${id}: ${message}`;
     }
@@ -156,7 +156,7 @@ export class FuzzLane implements AsyncDisposable {
     this.#tally.count(request, reason === '' ? `code ${code}` : reason);
     const isTyped = domain === 'blockjob.v1.ErrorReason' && Object.hasOwn(catalogue, reason);
     const isOurs = !isTyped || catalogue[reason as keyof typeof catalogue].code === 'INTERNAL';
-    // Nobody asks for more at a time than there may be: such an answer shows nothing.
+    // Nobody sends more at a time than the limit: such an answer shows nothing.
     return isOurs || reason === 'TOO_MANY_CALLS' ? { wrong: `${rpc} is answered ${code} ${message}` } : {};
   }
 

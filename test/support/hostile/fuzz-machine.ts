@@ -1,6 +1,5 @@
 /**
- * A VM with one disk over three images, that is as it was again after a job has moved its disk: under the same name and
- * paths.
+ * A VM with one disk over three images, which is restored after a job has moved its disk: with the same name and paths.
  */
 import { cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -50,7 +49,7 @@ export class FuzzMachine implements AsyncDisposable {
     return machine;
   }
 
-  /** Another QEMU, on the images as they were made. */
+  /** Starts another QEMU, on the images in their first state. */
   async putBack(): Promise<void> {
     await this.#qemu?.[Symbol.asyncDispose]();
     this.#qemu = undefined;

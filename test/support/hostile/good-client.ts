@@ -2,17 +2,17 @@
 import { type ChannelCredentials, credentials, Metadata } from '@grpc/grpc-js';
 import { DomainServiceClient } from '../../../generated/blockjob/v1/domain_service.ts';
 
-/** Between two calls. */
+/** The pause between two calls. */
 const REST_MS = 10;
-/** One in so many is on a connection of its own. */
+/** One call of this number uses a connection of its own. */
 const FRESH = 20;
 /** A call that takes longer counts as lost. */
 const DEADLINE_MS = 20_000;
 
 export interface Told {
-  /** How long each call took, the shortest first. */
+  /** The time of each call, the shortest first. */
   readonly tookMs: readonly number[];
-  /** Why calls were lost. */
+  /** The reasons of lost calls. */
   readonly lost: readonly string[];
 }
 

@@ -1,4 +1,4 @@
-/** A server behind a QMP socket that greets, agrees, and then says what it likes. */
+/** A server behind a QMP socket that greets, agrees, and then sends anything. */
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { greeting } from '../fake-qemu/scripted-qmp.ts';
@@ -44,7 +44,7 @@ export async function hostilePeer(
   };
 }
 
-/** As fast as it is taken. */
+/** As fast as the other end reads. */
 export async function pour(socket: Socket, part: Buffer, bytes: number): Promise<void> {
   for (let sent = 0; sent < bytes && !socket.destroyed; sent += part.length) {
     if (socket.write(part)) continue;

@@ -1,4 +1,7 @@
-/** HTTP/2 as bytes, for clients that misbehave as no library lets them: RFC 9113, and of HPACK only plain literals. */
+/**
+ * HTTP/2 as bytes, for clients that misbehave in ways that no library allows: RFC 9113, and of HPACK only plain
+ * literals.
+ */
 import { connect, type Socket } from 'node:net';
 
 export const TYPE = {
@@ -89,7 +92,7 @@ export class Frames implements Disposable {
     this.#socket = socket;
   }
 
-  /** `from`: the address that it comes from, as another host would. Resolves when the connection is there. */
+  /** `from`: the source address, as of another host. Resolves when the connection is open. */
   static async open(
     port: number,
     { from = '127.0.0.1', with: values = {} }: { readonly from?: string; readonly with?: Record<number, number> } = {},
@@ -109,7 +112,7 @@ export class Frames implements Disposable {
     return !this.#socket.destroyed && this.#socket.readyState === 'open';
   }
 
-  /** The number of a stream of this client that has not been used. */
+  /** An unused stream number of this client. */
   next(): number {
     const stream = this.#nextStream;
     this.#nextStream += 2;

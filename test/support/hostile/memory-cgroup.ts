@@ -11,7 +11,7 @@ export interface MemoryCgroup extends AsyncDisposable {
   readonly under: readonly string[];
 }
 
-/** The second version of control groups, or the first where the second has no say over memory. */
+/** The second version of control groups, or the first if the second does not control memory. */
 export async function memoryCgroup(bytes: number, name = 'all'): Promise<MemoryCgroup> {
   const isSecond = controllers().includes('memory');
   if (isSecond) await writeFile(join(ROOT, 'cgroup.subtree_control'), '+memory');

@@ -1,4 +1,4 @@
-/** A line between a client and a server that a test can cut, or turn into a hole that swallows everything. */
+/** A connection between a client and a server that a test can cut, or turn into a hole that swallows everything. */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
@@ -6,7 +6,7 @@ export class TcpProxy implements AsyncDisposable {
   readonly port: number;
   readonly #server: Server;
   readonly #sockets: Set<Socket>;
-  /** How much comes through to the server in a second. */
+  /** The number of bytes to the server per second. */
   readonly #bytesPerSecond: number;
   #mode: 'pass' | 'cut' | 'hole' | 'late' | 'deaf' = 'pass';
   /** The answers of servers while answers are late. */
@@ -39,17 +39,17 @@ export class TcpProxy implements AsyncDisposable {
     for (const deliver of this.#late.splice(0)) deliver();
   }
 
-  /** Questions come through, and their answers only with `pass`. */
+  /** Requests come through, and their answers only with `pass`. */
   late(): void {
     this.#mode = 'late';
   }
 
-  /** As late, and no question comes through any more. */
+  /** As late(), and requests do not come through either. */
   deaf(): void {
     this.#mode = 'deaf';
   }
 
-  /** Resets all connections, and all that are made. */
+  /** Resets all connections, also new ones. */
   cut(): void {
     this.#mode = 'cut';
     for (const socket of this.#sockets) socket.resetAndDestroy();

@@ -11,7 +11,7 @@ import type { ChainImage, ChainOptions } from '../real-qemu/qemu.ts';
 
 /** The folder of the templates during a run: bundle.ts makes it. Without the folder each chain is made. */
 export const CHAINS = 'BLOCKJOBD_CHAINS';
-/** One that is larger is not worth keeping. */
+/** A larger one is not worth keeping. */
 const MOST_BYTES = 64 << 20;
 /** The list of images, with their names in the template. */
 const LIST = 'chain.json';
@@ -23,10 +23,10 @@ export async function likeOneBefore(
   make: () => Promise<ChainImage[]>,
 ): Promise<ChainImage[]> {
   const folder = process.env[CHAINS];
-  // No copy of a raw image has just its holes.
+  // No copy of a raw image has exactly its holes.
   const isPlain = options.sizeBytes <= MOST_BYTES && !options.formats.includes('raw');
   if (folder === undefined || !isPlain) return await make();
-  // A name that is as long as the one before has its place.
+  // A name of the same length fits in the place of the earlier one.
   const key = JSON.stringify([Buffer.byteLength(dir), options]);
   const template = join(folder, createHash('sha256').update(key).digest('hex'));
   const list = await readFile(join(template, LIST), 'utf8').catch(() => undefined);
@@ -65,7 +65,7 @@ async function copyTo(
   return chain;
 }
 
-/** Each byte is there, as QEMU has made it. */
+/** Each byte is the same as in QEMU's image. */
 async function copy(files: readonly string[], to: string): Promise<void> {
   await promisify(execFile)('cp', ['--sparse=never', ...files, to]);
 }

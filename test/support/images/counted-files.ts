@@ -1,4 +1,4 @@
-/** Counts what this process asks of file systems, by whichever module. */
+/** Counts the calls of this process to file systems, by any module. */
 import promises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 

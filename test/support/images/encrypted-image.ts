@@ -15,10 +15,10 @@ export const WITH_OTHERS: readonly string[] = [
   '-object',
   'iothread,id=io0',
 ];
-/** For programs that begin with nothing but the key. */
+/** For programs that start with only the key. */
 export const COLD: readonly string[] = ['--object', ...SECRET, '--image-opts'];
 
-/** QEMU measures its own speed first, which it cannot on a machine that gives it no time: then it is asked again. */
+/** QEMU measures its own speed first, which fails on a very busy machine: then the test tries again. */
 const NOT_MEASURED = 'Unable to get accurate CPU usage';
 
 /** A start that formats with LUKS, for which QEMU measures its speed, too. */

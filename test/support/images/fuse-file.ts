@@ -1,4 +1,4 @@
-/** A file on a file system of a kind that other hosts may have, too: FUSE, of one file, over a file that is there. */
+/** A file on a file system that other hosts may have, too: FUSE, with one file, over an existing file. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';

@@ -22,7 +22,7 @@ export class LoopDevice implements Disposable {
     return await LoopDevice.over(path);
   }
 
-  /** Over an image that is there. */
+  /** Over an existing image. */
   static async over(file: string): Promise<LoopDevice> {
     const path = (await run('losetup', ['--find', '--show', file])).stdout.trim();
     const fd = openSync(path, 'r');

@@ -1,4 +1,4 @@
-/** A real NBD server: qemu-nbd over a raw file, on a unix socket or on loopback, with TLS if asked for. */
+/** A real NBD server: qemu-nbd over a raw file, on a unix socket or on loopback, optionally with TLS. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdir, open, writeFile } from 'node:fs/promises';
@@ -48,7 +48,7 @@ export class NbdServer implements AsyncDisposable {
         ? []
         : ['--object', `tls-creds-x509,id=tls0,endpoint=server,dir=${tls},verify-peer=yes`, '--tls-creds', 'tls0'];
     const fixed = ['--persistent', '--shared', '8', '--export-name', 'disk0', '--discard', 'unmap'];
-    // It says so on standard error when it cannot; that it listens, only the one who can connect knows.
+    // It prints its errors on standard error; only a client that can connect knows that it listens.
     const child = spawn('qemu-nbd', [...fixed, ...address, ...credentials, ...image(file, fault)], { stdio: 'ignore' });
     await listening(over === 'unix' ? { path: socket } : { host: '127.0.0.1', port });
     const server =
@@ -58,12 +58,12 @@ export class NbdServer implements AsyncDisposable {
     return new NbdServer(file, server, child);
   }
 
-  /** The export, as a request names it. */
+  /** The export in a request. */
   get target() {
     return { server: this.server, exportName: 'disk0', tlsCredentialsId: '', tlsHostname: '' };
   }
 
-  /** It goes on listening, and answers nothing any more. */
+  /** It keeps listening, and answers nothing any more. */
   async hang(): Promise<void> {
     await stop(present(this.#child.pid));
   }
@@ -116,7 +116,7 @@ async function openssl(...args: string[]): Promise<void> {
   await run('openssl', args);
 }
 
-/** A CA, and a certificate for each end, as QEMU's tls-creds-x509 wants them in a folder. */
+/** A CA, and a certificate for each end, in a folder for QEMU's tls-creds-x509. */
 export async function tlsCredentials(folder: string): Promise<{ readonly server: string; readonly client: string }> {
   const ca = { key: join(folder, 'ca.key'), cert: join(folder, 'ca.pem') };
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];

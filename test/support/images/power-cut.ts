@@ -7,13 +7,13 @@ import { join } from 'node:path';
 import { PYTHON } from '../means.ts';
 import { run } from '../real-qemu/qemu.ts';
 
-/** EXT4_IOC_SHUTDOWN, with NOLOGFLUSH: not even what is in the journal's buffer is written any more. */
+/** EXT4_IOC_SHUTDOWN, with NOLOGFLUSH: even the journal's buffer is not written any more. */
 const SHUT_DOWN = `
 import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))`;
 
 export class FragileFileSystem implements AsyncDisposable {
-  /** Where it is mounted. */
+  /** The mount point. */
   readonly path: string;
   readonly #device: string;
 
@@ -32,20 +32,20 @@ export class FragileFileSystem implements AsyncDisposable {
     return new FragileFileSystem(path, device);
   }
 
-  /** All that was written until now is kept. */
+  /** Keeps all writes until now. */
   async sync(): Promise<void> {
     await run('sync', ['--file-system', this.path]);
   }
 
-  /** From here on it fails for everybody. */
+  /** From here on it fails for all programs. */
   async cut(): Promise<void> {
     await run(PYTHON, ['-c', SHUT_DOWN, this.path]);
   }
 
   /**
-   * The power is back. A copy of the device is mounted now: the file system that was shut down may live on where
-   * somebody has it open, or in another mount namespace, and would be found again. Its number is another one, as that
-   * of a disk may be after a boot.
+   * The power is back. A copy of the device is mounted now: the file system that was shut down may still exist for a
+   * program that has it open, or in another mount namespace, and would be found again. Its number is another one, as
+   * that of a disk may be after a boot.
    */
   async restore(): Promise<void> {
     const [copy, back] = [`${this.#device}.copy`, `${this.path}.back`];

@@ -1,4 +1,4 @@
-/** qcow2 headers made by hand, right and wrong ones: for tests of those who read them. */
+/** qcow2 headers made by hand, right and wrong ones, for tests of their readers. */
 
 export interface Qcow2 {
   readonly version?: number;

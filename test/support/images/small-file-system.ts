@@ -1,4 +1,4 @@
-/** A file system of a test's own, that can be filled up or be read-only. */
+/** A file system of a test, which can be full or read-only. */
 import { spawnSync } from 'node:child_process';
 import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -27,7 +27,7 @@ export async function smallFileSystem(
   };
 }
 
-/** An overlay of two file systems, where `stat` tells other devices than the kernel does of its locks. */
+/** An overlay of two file systems, where `stat` reports other devices than the kernel's list of locks. */
 export async function overlayFileSystem(folder: string): Promise<{ path: string } & AsyncDisposable> {
   await using started = new AsyncDisposableStack();
   const upper = started.use(await smallFileSystem(folder, 64));
@@ -40,7 +40,7 @@ export async function overlayFileSystem(folder: string): Promise<{ path: string 
   return { path, [Symbol.asyncDispose]: async () => await held.disposeAsync() };
 }
 
-/** Takes all the room there is, in a file that can be removed again. */
+/** Takes all free space, in a file that can be removed again. */
 export async function fill(folder: string): Promise<string> {
   const { bavail, bsize } = await statfs(folder);
   const path = join(folder, 'filler');

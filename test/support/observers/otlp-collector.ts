@@ -1,4 +1,4 @@
-/** Takes spans as OTLP exports them (HTTP, JSON), and keeps them. */
+/** Receives spans as OTLP exports them (HTTP, JSON), and keeps them. */
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -6,7 +6,7 @@ import { json } from 'node:stream/consumers';
 import { Wake } from '../../../src/lib/wake.ts';
 import { until } from '../until.ts';
 
-/** In the words of opentelemetry/proto/trace/v1. */
+/** As in opentelemetry/proto/trace/v1. */
 interface OtlpSpan {
   readonly traceId: string;
   readonly spanId: string;
@@ -57,7 +57,7 @@ export class OtlpCollector implements AsyncDisposable {
     return new OtlpCollector(server);
   }
 
-  /** The standard variables with which a service sends its spans here, soon. */
+  /** The standard variables that make a service send its spans here, soon. */
   get variables(): Readonly<Record<string, string>> {
     const { port } = this.#server.address() as AddressInfo;
     return {
@@ -67,7 +67,7 @@ export class OtlpCollector implements AsyncDisposable {
     };
   }
 
-  /** Resolves when one has come that is like this. */
+  /** Resolves when a matching span has come. */
   async received(what: string, is: (span: CollectedSpan) => boolean): Promise<void> {
     await until(what, this.#changed, () => this.spans.some(is));
   }

@@ -66,7 +66,7 @@ export class Prometheus implements AsyncDisposable {
     return new Prometheus(child, `http://${address}`);
   }
 
-  /** Rejects with what is wrong with the query. */
+  /** Rejects with the error of the query. */
   async query(expression: string): Promise<readonly Sample[]> {
     return (await this.#get<{ result: Sample[] }>(`query?query=${encodeURIComponent(expression)}`)).result;
   }

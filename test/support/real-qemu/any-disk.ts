@@ -6,9 +6,9 @@ import { type Qemu, run, type Style, startQemu } from './qemu.ts';
 export interface AnyDisk {
   /** Its name, and the folder of its images. */
   readonly name: string;
-  /** -blockdev's nodes, each before those that use it; the last one is the disk. */
+  /** The nodes of -blockdev, each before those that use it; the last one is the disk. */
   readonly nodes: readonly object[];
-  /** -drive's options for the same. */
+  /** The options of -drive for the same disk. */
   readonly drive: string;
   /** More options of the device. */
   readonly device?: string;
@@ -20,7 +20,7 @@ export interface Served {
   readonly sockets: string;
 }
 
-/** One with the disk `disk0`, that the service can be asked about. */
+/** One with the disk `disk0`, known to the service. */
 export async function startWith(site: Served, style: Style, disk: AnyDisk): Promise<Qemu> {
   const { name, nodes, drive, device = '', extraArgs = [] } = disk;
   const top = { ...nodes.at(-1), 'node-name': 'top' };
@@ -39,7 +39,7 @@ export async function startWith(site: Served, style: Style, disk: AnyDisk): Prom
   return qemu;
 }
 
-/** Opened in a fresh process, by what their headers alone say. */
+/** Opened in a fresh process, by their headers alone. */
 export async function sameContents(one: readonly string[], other: readonly string[]): Promise<boolean> {
   const options = ['--image-opts', ...one, ...other];
   return (await run('qemu-img', ['compare', ...options], { accept: [0, 1] })).code === 0;

@@ -23,7 +23,7 @@ export interface Machine extends AsyncDisposable {
   readonly chain: readonly ChainImage[];
   readonly top: ChainImage;
   readonly guest: GuestDisk;
-  /** A folder of this machine's own; destinations may be below it. */
+  /** A folder of this machine; destinations may be below it. */
   readonly dir: string;
   readonly disk: { readonly domain: string; readonly disk: string };
 }
@@ -37,11 +37,11 @@ export interface MachineOptions extends Partial<ChainOptions> {
 export class Site implements AsyncDisposable {
   readonly stateFolder: string;
   readonly #options: ServiceOptions;
-  /** QEMUs with a socket here are the service's. */
+  /** QEMUs with a socket here belong to the service. */
   readonly sockets: string;
   readonly #held: AsyncDisposableStack;
   #service: Service;
-  /** Errors that the service is to log. */
+  /** Errors that the service must log. */
   complaints?: RegExp;
   /** The command that starts the service from its next start on, as in a namespace of its own; nothing by default. */
   under?: readonly string[];
@@ -66,7 +66,7 @@ export class Site implements AsyncDisposable {
     return new Site(await Service.start(options), options, sockets, held);
   }
 
-  /** Ends the service, and starts it again on the same state; `domain`, if any, can be asked when this returns. */
+  /** Ends the service, and starts it again with the same state; `domain`, if given, answers when this returns. */
   async restart(how: 'SIGTERM' | 'SIGKILL', domain: string | undefined, between?: () => Promise<void>): Promise<void> {
     expectWell(this.#service, this.complaints);
     if (how === 'SIGTERM') await this.#service.stop();
@@ -76,7 +76,7 @@ export class Site implements AsyncDisposable {
     if (domain !== undefined) await this.#service.domainUp(domain);
   }
 
-  /** A QEMU with one disk, `disk0`, that the service can be asked about. */
+  /** A QEMU with one disk, `disk0`, known to the service. */
   async machine(options: MachineOptions = {}): Promise<Machine> {
     const { style = 'blockdev', bus = 'virtio-blk', extraArgs = [], ...more } = options;
     await using started = new AsyncDisposableStack();
@@ -110,7 +110,7 @@ export class Site implements AsyncDisposable {
     };
   }
 
-  /** The job when it has ended, however. */
+  /** The job after its end, whatever that is. */
   async ended({ id }: Job): Promise<Job> {
     for await (const _event of this.service.watch(id));
     return await this.service.getInfo(id);

@@ -6,7 +6,7 @@ import { type ChainImage, run } from './qemu.ts';
 export interface DeepChainOptions {
   readonly depth: number;
   readonly sizeBytes: number;
-  /** Record the backing files by name only, so that they are not as QEMU names those that it is given. */
+  /** Records the backing files by name only, so that they differ from the names that QEMU gets. */
   readonly relative?: boolean;
 }
 

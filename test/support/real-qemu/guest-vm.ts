@@ -1,6 +1,5 @@
 /**
- * VMs with the guest of test/guest-rig: it writes blocks of which a checker outside knows, byte for byte,
- * what must be on disk.
+ * VMs with the guest of test/guest-rig: it writes blocks, and a checker outside knows each byte that must be on disk.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,7 +20,7 @@ const GUEST_DIR = join(import.meta.dirname, '../../../.cache/guest');
 
 let building: Promise<unknown> | undefined;
 
-/** Builds the guest, unless that is done; any number of test processes can ask at the same time. */
+/** Builds the guest, if necessary; any number of test processes can call it at the same time. */
 export async function ensureGuest(): Promise<string> {
   building ??= run(join(RIG, 'make-guest.sh'), [GUEST_DIR], { timeoutMs: BUILD_MS });
   await building;
@@ -48,7 +47,7 @@ export interface CheckOptions {
   format?: ImageFormat;
   /** The image is open in a running QEMU. */
   live?: boolean;
-  /** Only what was acknowledged before the first line of the guest's log that starts so. */
+  /** Only writes that were acknowledged before the first line of the guest's log that starts with this. */
   until?: string;
   /** With `until`: later writes of the guest are right, too. */
   allowNewer?: boolean;
@@ -102,7 +101,7 @@ export async function checkDisk(
   return { ...result, text: stderr.trim() };
 }
 
-/** check-disk.py's proof that it can fail: the lines it prints, one a case; throws when a case fails. */
+/** check-disk.py's proof that it can fail: returns its lines, one for each case; throws when a case fails. */
 export async function checkerSelfTest(): Promise<string[]> {
   const { stdout } = await run(PYTHON, [join(RIG, 'check-disk.py'), '--self-test']);
   return stdout.trim().split('\n');
@@ -133,7 +132,7 @@ export class GuestVm implements AsyncDisposable {
   readonly name: string;
   readonly uuid: string;
   readonly accel: string;
-  /** The QMP socket for the product, and the one for the test's own looks. */
+  /** The QMP socket for the product, and the one for the test itself. */
   readonly qmpPath: string;
   readonly checkerQmpPath: string;
   /** The guest's log. */
@@ -178,8 +177,8 @@ export class GuestVm implements AsyncDisposable {
     args.push(...(name === undefined ? [] : ['--name', name]), ...(uuid === undefined ? [] : ['--uuid', uuid]));
     args.push('--', ...extraArgs);
 
-    // vm.py stays while the VM runs and holds it: when its standard input ends, with this process if need be,
-    // it ends QEMU.
+    // vm.py stays while the VM runs and holds it: when its standard input ends, also because this process ends, it ends
+    // QEMU.
     const keeper = spawn(PYTHON, [join(RIG, 'vm.py'), ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
     let complaints = '';
     keeper.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -217,7 +216,7 @@ export class GuestVm implements AsyncDisposable {
     return disk;
   }
 
-  /** The images that the disk had at the start, base first. */
+  /** The first images of the disk, base first. */
   images(diskId: number): ChainImage[] {
     return this.#disk(diskId).images;
   }
@@ -239,12 +238,14 @@ export class GuestVm implements AsyncDisposable {
     return stdout;
   }
 
-  /** A line for the guest's console (see gwinit.c), and its answer; throws when the guest objects. */
+  /**
+   * Sends a line to the guest's console (see gwinit.c), and returns its answer; throws if the guest reports an error.
+   */
   async command(line: string): Promise<string[]> {
     return (await this.#vm('cmd', line)).trim().split('\n');
   }
 
-  /** All writers stop after a flush; when this returns, all that they wrote is acknowledged. */
+  /** Stops all writers after a flush; when this returns, all their writes are acknowledged. */
   async pause(): Promise<void> {
     await this.#vm('pause').catch(async (cause: unknown) => {
       throw new Error(`${this.name} does not come to rest:\n${await this.#vm('report')}`, { cause });
@@ -266,7 +267,7 @@ export class GuestVm implements AsyncDisposable {
     return readLog(this.logPath).split('\n').slice(0, -1);
   }
 
-  /** How many I/O errors the guest has seen. */
+  /** The number of I/O errors that the guest has seen. */
   ioErrors(): number {
     return this.log().filter((line) => line.startsWith('E ')).length;
   }
@@ -278,7 +279,7 @@ export class GuestVm implements AsyncDisposable {
     return last === undefined ? 0 : Number(last.slice(start.length));
   }
 
-  /** Waits until each of the disk's streams has so many more operations on disk than now. */
+  /** Waits until each of the disk's streams has this many more operations on disk than now. */
   async work(diskId: number, operations: number, { streams = 1, timeoutMs = 60_000 } = {}): Promise<void> {
     const all = Array.from({ length: streams }, (_, stream) => stream);
     const goals = all.map((stream) => this.acknowledged(diskId, stream) + operations);
@@ -292,7 +293,7 @@ export class GuestVm implements AsyncDisposable {
     }
   }
 
-  /** A block whose last acknowledged operation is a write of the guest, with nothing under way. */
+  /** A block whose last acknowledged operation is a write of the guest, without an open operation. */
   async writtenBlock(diskId: number): Promise<number> {
     const script = `
 import sys
@@ -340,7 +341,7 @@ function readLog(path: string): string {
   }
 }
 
-/** SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, as Python tells them. */
+/** SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, as Python reports them. */
 const CRASHES: readonly unknown[] = [-6, -7, -8, -4, -11];
 
 async function endKeeper(keeper: ChildProcess, exited: Promise<number | null>, qemuLog: string): Promise<void> {
@@ -353,6 +354,6 @@ async function endKeeper(keeper: ChildProcess, exited: Promise<number | null>, q
       throw new Error(`QEMU has crashed (signal ${-(status ?? 0)}), and said:\n${last}`);
     }
   } finally {
-    keeper.kill('SIGKILL'); // if it is still there; QEMU goes with it: it is on a leash
+    keeper.kill('SIGKILL'); // if it is still there; QEMU ends with it
   }
 }

@@ -1,4 +1,4 @@
-/** A libvirt of one's own, as a peer: its daemon for one user, with all of its files in one folder, and virsh. */
+/** A libvirt of the test, as a peer: its daemon for one user, with all of its files in one folder, and virsh. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chown, mkdir, writeFile } from 'node:fs/promises';
@@ -6,13 +6,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Finished, run, testDir } from './qemu.ts';
 
-/** libvirt serves root from the system's own folders only; so it is somebody else, who has nothing. */
+/** libvirt serves root from the system's own folders only; so it runs as another user, without rights. */
 const NOBODY = 65534;
 const START_MS = 20_000;
 const isRoot = process.getuid?.() === 0;
 
 export class Libvirt implements AsyncDisposable {
-  /** Disks must be below it, and be its user's: see `own`. */
+  /** Disks must be below it, and belong to its user: see `own`. */
   readonly dir: string;
   readonly #held: AsyncDisposableStack;
 
@@ -30,20 +30,23 @@ export class Libvirt implements AsyncDisposable {
     const [program = '', ...args] = libvirt.#as('libvirtd');
     const daemon = spawn(program, args, { stdio: 'ignore' });
     libvirt.#held.defer(async () => await end(daemon));
-    // It does not say when it serves.
+    // It does not report when it serves.
     for (const by = performance.now() + START_MS; (await libvirt.virsh(['uri'], [0, 1])).code !== 0; await sleep(100)) {
       if (performance.now() > by) throw new Error(`libvirtd does not answer within ${START_MS} ms`);
     }
     return libvirt;
   }
 
-  /** Makes a file or folder by `make`, unless it is there, and gives it to libvirt's user. */
+  /** Makes a file or folder by `make`, unless it exists, and gives it to libvirt's user. */
   async own(path: string, make?: (path: string) => Promise<unknown>): Promise<void> {
     await make?.(path);
     if (isRoot) await chown(path, NOBODY, NOBODY);
   }
 
-  /** Starts a VM without a guest, with one qcow2 image as disk `vda`. `monitor`: where QEMU has one for somebody else. */
+  /**
+   * Starts a VM without a guest, with one qcow2 image as disk `vda`. `monitor`: the socket of QEMU's monitor for
+   * another client.
+   */
   async create(name: string, image: string, monitor?: string): Promise<void> {
     const xml = join(this.dir, `${name}.xml`);
     const qmp = `<qemu:arg value='-qmp'/><qemu:arg value='unix:${monitor},server=on,wait=off'/>`;

@@ -1,4 +1,4 @@
-/** A copy on a real QEMU, brought to where others meet it. */
+/** A copy on a real QEMU, brought to the state in which other clients act. */
 import { join } from 'node:path';
 import type { Job, Job_State, OnReady } from '../../../generated/blockjob/v1/job.ts';
 import { eventually, graphOf } from '../checks.ts';
@@ -27,7 +27,7 @@ export interface MetCopyOptions extends MachineOptions {
   readonly onReady?: OnReady;
 }
 
-/** RUNNING, it would take a minute; the guest has written to its disk meanwhile, and after READY. */
+/** When RUNNING, it would take a minute; the guest has written to its disk meanwhile, and after READY. */
 export async function metCopy(site: Site, at: 'RUNNING' | 'READY', options: MetCopyOptions = {}): Promise<MetCopy> {
   const { service } = site;
   const { onReady, ...rest } = options;

@@ -6,9 +6,11 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import type { GuestVm } from './guest-vm.ts';
 import type { ChainImage } from './qemu.ts';
 
-/** Notes all the time what the guest has acknowledged: so a moment of the host's clock has its place in the log. */
+/**
+ * Records all the time which writes the guest has acknowledged: so a time of the host's clock has its place in the log.
+ */
 export class AckedByTime implements Disposable {
-  /** One for each time at which there was more. */
+  /** One for each time with more writes. */
   readonly #samples: { readonly timeMs: number; readonly sequence: number }[] = [];
   readonly #timer: NodeJS.Timeout;
   readonly #log: number;
@@ -49,19 +51,19 @@ export class AckedByTime implements Disposable {
     return this.#sequence;
   }
 
-  /** How often the disk's writer has come to rest. */
+  /** The number of times that the disk's writer has stopped. */
   get rests(): number {
     return this.#rests;
   }
 
-  /** Each time in which the disk's writer has waited for more than `ms`, until now. */
+  /** Each span in which the disk's writer has waited for more than `ms`, until now. */
   waits(ms: number): readonly { readonly fromMs: number; readonly toMs: number }[] {
     const times = [...this.#samples.map(({ timeMs }) => timeMs), Date.now()];
     const spans = times.slice(1).map((toMs, index) => ({ fromMs: times[index] ?? toMs, toMs }));
     return spans.filter(({ fromMs, toMs }) => toMs - fromMs > ms);
   }
 
-  /** An operation that was acknowledged by then; the guest has done some milliseconds' work since, at most. */
+  /** An operation that was acknowledged by then; the guest has done at most some milliseconds of work since. */
   at(time: Date): number {
     const sample = this.#samples.findLast(({ timeMs }) => timeMs < time.getTime());
     if (sample === undefined) throw new Error('nothing was noted before that time');
@@ -75,9 +77,9 @@ export class AckedByTime implements Disposable {
 }
 
 /**
- * The operation at which the image is the whole disk, give or take the flush that was under way: it has all that was
- * acknowledged before, and nothing from after. It is looked for where operation `from` is in the image for certain,
- * and at most the flush after `to`. Throws where there is none: the image is older, newer, or mixes moments.
+ * The operation at which the image is the whole disk, except for the running flush: it has all writes that were
+ * acknowledged before, and none from after. Operation `from` is in the image for certain, and at most the flush after
+ * `to`. Throws if there is none: the image is older, newer, or mixes points in time.
  */
 export async function momentOf(
   vm: GuestVm,
@@ -88,7 +90,7 @@ export async function momentOf(
   const start = `A ${disk} 0 `;
   const flushes = vm.log().flatMap((line) => (line.startsWith(start) ? [Number(line.slice(start.length))] : []));
   const last = flushes.findIndex((sequence) => sequence > to);
-  // Checked as of such a line, everything before it must be there, and what itself acknowledges may be.
+  // Checked up to such a line, everything before it must be there; its own operations may be.
   let candidates = flushes.slice(0, last + 1).filter((sequence) => sequence > from);
   let text = 'there is no such operation';
   while (candidates.length > 0) {

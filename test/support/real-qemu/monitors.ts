@@ -1,6 +1,6 @@
 /**
- * Monitors of all sockets that are named, as an agent has them, in a process of their own: started by a test that looks at its
- * memory. Each keeps the last answer that it has had. When its standard input ends it says how it went, and ends.
+ * Monitors of all named sockets, as in an agent, in a process of their own: a test starts it and looks at its memory.
+ * Each keeps its last answer. When its standard input ends it prints the results, and ends.
  */
 import { Budget } from '../../../src/qmp/budget.ts';
 import { Monitor } from '../../../src/qmp/monitor.ts';

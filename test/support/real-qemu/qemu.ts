@@ -1,9 +1,7 @@
 /**
- * QEMUs without a guest system, for tests: the firmware idles, and the test itself writes "like a guest"
- * through the device's own backend. Also the images to start them with, and the checks of images.
- *
- * The admin client here is separate from the product's QMP client on purpose: a test must not check the
- * product with the product's own eyes.
+ * QEMUs without a guest system, for tests: the firmware idles, and the test itself writes "like a guest" through the
+ * device's own backend. Also the images to start them with, and the checks of images. The admin client here is separate
+ * from the product's QMP client on purpose: a test must not use the code that it checks.
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash, randomUUID } from 'node:crypto';
@@ -27,7 +25,7 @@ export interface Finished {
   stderr: string;
 }
 
-/** Runs a program to its end. A status that is not in `accept` is an error, with all that it said. */
+/** Runs a program to its end. A status that is not in `accept` is an error, with all its output. */
 export function run(
   program: string,
   args: string[],
@@ -49,7 +47,7 @@ export function run(
   });
 }
 
-/** Is there a process of this id that has not ended? (One that nobody has waited for yet has.) */
+/** Whether a process of this id has not ended. (A zombie counts as ended.) */
 export function isRunning(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
@@ -59,7 +57,7 @@ export function isRunning(pid: number): boolean {
   }
 }
 
-/** The promise's value, or an error when it does not come in time. */
+/** The promise's value; throws if it does not come in time. */
 export async function within<T>(ms: number, what: string, promise: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
@@ -165,7 +163,7 @@ export class Admin {
     });
   }
 
-  /** `printed`: all that QEMU has printed up to now; it prints the results of qemu-io commands. */
+  /** `printed`: all output of QEMU up to now; it prints the results of qemu-io commands. */
   static async connect(socket: Socket, printed: () => string): Promise<Admin> {
     const admin = new Admin(socket, printed);
     await admin.#expect(0, 'QMP greeting');
@@ -197,7 +195,7 @@ export class Admin {
     }
   }
 
-  /** Runs a QMP command; its `return`, or an Error "COMMAND: CLASS: text". T is the caller's word. */
+  /** Runs a QMP command; returns its `return`, or throws "COMMAND: CLASS: text". The caller chooses T. */
   async execute<T = unknown>(command: string, args: Record<string, unknown> = {}): Promise<T> {
     if (this.#closed) {
       throw new Error(`${command}: QEMU has closed the admin socket`);
@@ -226,9 +224,9 @@ export class Admin {
   }
 
   /**
-   * Runs a qemu-io command through a device's own backend, as its guest would, and returns what it printed.
-   * `target` is a device id, a qdev path or a drive id. A failed command is an error; so is a read with
-   * -P PATTERN that finds something else.
+   * Runs a qemu-io command through a device's own backend, as its guest would, and returns its output. `target` is a
+   * device id, a qdev path or a drive id. A failed command is an error; so is a read with -P PATTERN that finds other
+   * bytes.
    */
   hmpQemuIo(target: string, command: string): Promise<string> {
     const turn = this.#io.then(() => this.#qemuIo(target, command)); // one at a time: they share the output
@@ -301,13 +299,13 @@ export interface Qemu extends AsyncDisposable {
   /** Settles when the process is gone; never rejects. */
   readonly exited: Promise<Exit>;
   readonly commandLine: readonly string[];
-  /** All that QEMU has printed: its errors, and the results of qemu-io commands. */
+  /** All output of QEMU: its errors, and the results of qemu-io commands. */
   stderr(): string;
 }
 
 const comma = (value: string): string => value.replaceAll(',', ',,');
 
-/** How query-block names the device of a disk. */
+/** The name of a disk's device in query-block. */
 export function qdevOf(disk: DiskSpec): string {
   return disk.bus === 'virtio-blk' ? `/machine/peripheral/${disk.id}/virtio-backend` : disk.id;
 }
@@ -422,7 +420,7 @@ export async function startQemu(options: QemuOptions): Promise<Qemu> {
   const early = exited.then(({ code, signal }) => {
     throw new Error(`QEMU did not start (${signal ?? code ?? program}): ${printed().trim()}`);
   });
-  // QEMU calls before it looks at its disks: when it hangs up, its last words say why.
+  // QEMU connects before it opens its disks: if it disconnects, its last output says why.
   const connected = called.promise.then((socket) => Admin.connect(socket, printed)).catch(() => early);
   admin = await within(START_MS, 'start of QEMU', Promise.race([connected, early]));
   if (child.pid === undefined) {
@@ -446,7 +444,7 @@ export async function startQemu(options: QemuOptions): Promise<Qemu> {
 
 const CRASHES: readonly unknown[] = ['SIGABRT', 'SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE'];
 
-/** Ends QEMU; an error when it does not end or has crashed. */
+/** Ends QEMU; throws if it does not end or has crashed. */
 async function endQemu(
   child: ChildProcess,
   exited: Promise<Exit>,
@@ -481,7 +479,7 @@ export interface ChainOptions {
   sizeBytes: number;
   /** Chains with different numbers have different contents; false leaves all images empty. Default 1. */
   pattern?: number | false;
-  /** Before the file names: prefix-base.qcow2, prefix-snap1.qcow2 ... */
+  /** The beginning of the file names: prefix-base.qcow2, prefix-snap1.qcow2 ... */
   prefix?: string;
   /** Record the backing files by name only instead of by full path. */
   relative?: boolean;
@@ -489,7 +487,7 @@ export interface ChainOptions {
 
 const SECTOR = 512;
 
-/** A sequence of numbers below `limit` that depends on nothing but the seed. */
+/** A sequence of numbers below `limit` that depends only on the seed. */
 function numbers(seed: string): (limit: number) => number {
   let count = 0;
   return (limit) => {
@@ -564,7 +562,7 @@ async function makeNewChain(dir: string, options: ChainOptions): Promise<ChainIm
   return chain;
 }
 
-/** qemu-img compare: do two images (with their chains) hold the same bytes? `live`: a QEMU has them open. */
+/** qemu-img compare: whether two images (with their chains) have the same bytes. `live`: a QEMU has them open. */
 export async function compareImages(
   a: string,
   aFormat: ImageFormat,

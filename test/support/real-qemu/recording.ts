@@ -1,4 +1,4 @@
-/** A course of a job written down line by line: its journal, and the world as it was at each line. */
+/** A course of a job recorded line by line: its journal, and the world at each line. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { BlockJobError } from '../../../src/core/errors.ts';

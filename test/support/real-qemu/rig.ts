@@ -11,13 +11,13 @@ import { Admin, type ChainImage, testDir } from './qemu.ts';
 export type Pause = 'AUTO' | 'ALWAYS' | 'NEVER';
 
 export interface RigOptions extends GuestVmOptions {
-  /** More of the service's command line. */
+  /** More options of the service's command line. */
   readonly args?: readonly string[];
-  /** Errors that the service is to log. */
+  /** Errors that the service must log. */
   readonly complaints?: RegExp;
 }
 
-/** A guest under load, the service, and a look of our own into QEMU. */
+/** A guest under load, the service, and a connection to QEMU for the test. */
 export class Rig implements AsyncDisposable {
   readonly folder: string;
   readonly vm: GuestVm;
@@ -90,7 +90,7 @@ export class Rig implements AsyncDisposable {
     await this.service.abort({ job, pivot: pivot !== undefined, pauseGuest });
   }
 
-  /** How often QEMU has stopped the guest's CPUs. */
+  /** The number of times that QEMU has stopped the guest's CPUs. */
   guestStops(): number {
     return this.admin.events.filter(({ event }) => event === 'STOP').length;
   }
@@ -111,13 +111,13 @@ export function topOf(vm: GuestVm, disk: number): ChainImage {
   return top;
 }
 
-/** The file that the guest's disk is on, also where QEMU has a layer that makes faults over it. */
+/** The file below the guest's disk, also if QEMU has a layer over it that injects faults. */
 async function fileOf({ vm, admin }: Rig, disk: number): Promise<string | undefined> {
   const name = (await admin.block(vm.deviceId(disk))).inserted?.image.filename;
   return /^json:.*"driver": "blkdebug"/.test(name ?? '') ? /"filename": "(.*?)"/.exec(name ?? '')?.[1] : name;
 }
 
-/** The guest is on this image, which has all that it must, and has itself seen nothing wrong; no job is left. */
+/** The guest is on this image, which has all expected writes, and has seen no error itself; no job is left. */
 export async function expectRight(rig: Rig, disk: number, { path: image, format }: ChainImage): Promise<void> {
   const { vm, admin } = rig;
   expect(await fileOf(rig, disk)).toBe(image);

@@ -1,4 +1,4 @@
-/** Ways to run the service so that it sees less of QEMU's process, or nothing. They take root. */
+/** Ways to run the service so that it sees less of QEMU's process, or nothing. They need root. */
 import { spawnSync } from 'node:child_process';
 import { chmod, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -30,7 +30,7 @@ export const PID_NAMESPACE: Sight = {
 };
 export const HIDEPID: Sight = {
   name: 'hidepid, as another user',
-  // A mount of its own: an option that is changed at the host's would be changed for all.
+  // A mount of its own: a changed option of the host's mount would apply to all.
   under: inMounts(`${ENTERED} && mount -t proc -o hidepid=2 proc /proc`),
   uid: NOBODY,
 };
@@ -40,7 +40,7 @@ function inMounts(script: string): readonly string[] {
   return ['unshare', '--mount', 'sh', '-c', `${script} && exec "$@"`, 'sh', ...AS_NOBODY];
 }
 
-/** Lets the service be run like this from its next start on. */
+/** Makes the service run like this from its next start on. */
 export async function seeAs({ under, uid }: Sight, site: Site, machine: Machine): Promise<void> {
   site.under = under;
   if (uid === undefined) return;
@@ -51,7 +51,7 @@ export async function seeAs({ under, uid }: Sight, site: Site, machine: Machine)
   for (const socket of await readdir(site.sockets)) await chmod(join(site.sockets, socket), 0o666);
 }
 
-/** With a loud warning where not. */
+/** Prints a loud warning otherwise. */
 export function canSeeLess(): boolean {
   const can = [PID_NAMESPACE, HIDEPID, OTHER_UID].every(({ under: [command = '', ...args] }) => {
     return spawnSync(command, [...args, 'true']).status === 0;

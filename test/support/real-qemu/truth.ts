@@ -1,5 +1,6 @@
 /**
- * Holds what the product says of a job that is over against what the fake QEMU really did, and what is really there.
+ * Compares the product's answers about a job that is over with the real actions of the fake QEMU, and with the real
+ * files.
  */
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
@@ -20,7 +21,7 @@ export interface Truth {
   readonly before: SceneMoment;
   /** The world went on while nobody recorded it: facts that cannot be known may be UNKNOWN, and no others. */
   readonly unseen?: boolean;
-  /** QEMU has refused something: a node or a job may stay in it, and is in the list of leftovers. */
+  /** QEMU has refused a command: a node or a job may stay in it, and is in the list of leftovers. */
   readonly mayLeave?: boolean;
   /** QEMU has refused a flush: a job that is done is UNRESOLVED, or was cancelled. */
   readonly unflushed?: boolean;
@@ -76,7 +77,7 @@ function expectNoTrace({ scene, job, before, unseen }: Truth): void {
   if (scene.qemu.alive) expect(scene.qemu.nodes, 'the nodes').toEqual([...before.qemu.graph.nodes.keys()]);
 }
 
-/** Whatever happened: none of this is ever said of a job of which it is not true. */
+/** Whatever happened, the answers never claim any of this wrongly. */
 function expectNothingFalse({ scene, job: id, before }: Truth, { state, outcome, intent, accepted }: WholeJob): void {
   const { qemu } = scene;
   const { end, endTime = '' } = qemu.anyJob(id)?.state ?? {};
@@ -106,7 +107,7 @@ function expectNothingFalse({ scene, job: id, before }: Truth, { state, outcome,
   }
 }
 
-/** Nothing was hidden: all is known, and said. */
+/** If nothing was hidden, all facts are known and reported. */
 function expectAllKnown({ scene, job: id, unflushed }: Truth, { state, outcome, intent, accepted }: WholeJob): void {
   const { qemu } = scene;
   const end = qemu.anyJob(id)?.state.end;

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { eventually } from '../checks.ts';
 
-/** Resolves when nothing of the process runs any more: SIGSTOP comes to one thread after the other. */
+/** Resolves when no thread of the process runs any more: SIGSTOP comes to one thread after the other. */
 export async function stop(pid: number): Promise<void> {
   process.kill(pid, 'SIGSTOP');
   await eventually('the process is stopped', () => {
@@ -21,7 +21,7 @@ export async function whileStopped(pid: number, work: () => Promise<void>): Prom
   }
 }
 
-/** proc(5): behind the name, which may have brackets in it. Undefined: the thread has ended. */
+/** proc(5): the state is behind the name, which may have brackets in it. Undefined if the thread has ended. */
 function stateOf(file: string): string | undefined {
   try {
     const stat = readFileSync(file, 'latin1');

@@ -12,20 +12,20 @@ import type { JobView } from '../../../src/core/job/job-view.ts';
 import type { CopyRequest } from '../../../src/core/requests.ts';
 
 export interface TestAgentOptions {
-  /** host1 unless told. */
+  /** host1 by default. */
   readonly host?: string;
   /** Journals go into `jobs` below it. */
   readonly dir: string;
   /** Domain name → QMP socket. */
   readonly qmp: Readonly<Record<string, string>>;
   readonly allow: readonly string[];
-  /** As the agent of a fleet has one. */
+  /** As in the agent of a fleet. */
   readonly mayChange?: HostAgentOptions['mayChange'];
-  /** Errors that the agent is to log. */
+  /** Errors that the agent must log. */
   readonly complaints?: RegExp;
 }
 
-/** A caller that waits for as long as it takes. */
+/** A caller without a deadline. */
 export const PATIENT: Call = { signal: new AbortController().signal };
 
 export class TestAgent implements AsyncDisposable {
@@ -50,7 +50,7 @@ export class TestAgent implements AsyncDisposable {
     this.#expected = complaints.expected;
   }
 
-  /** With the jobs that an agent before it left in `dir`. Every domain can be asked when this returns. */
+  /** With the jobs that an earlier agent left in `dir`. Every domain answers when this returns. */
   static async start(options: TestAgentOptions): Promise<TestAgent> {
     const { host = 'host1', dir, qmp, allow, mayChange, complaints: expected } = options;
     const complaints: string[] = [];
@@ -83,20 +83,20 @@ export class TestAgent implements AsyncDisposable {
     return started;
   }
 
-  /** Starts a copy that is not only to be planned. */
+  /** Starts a copy that is not only planned. */
   async startCopy(request: CopyRequest): Promise<JobView> {
     const started = await this.agent.startCopy(request, PATIENT);
     if ('etag' in started) throw new Error('a plan was not asked for');
     return started;
   }
 
-  /** Resolves when the domain can be asked. */
+  /** Resolves when the domain answers. */
   async connected(domain: string): Promise<void> {
     const machine = this.#machines.get(domain, PATIENT);
     while (machine.identity === undefined) await machine.wake.after(machine.wake.now);
   }
 
-  /** Resolves when the job is in one of these states, and with its state if it ends in another. */
+  /** Resolves when the job is in one of these states; rejects with its state if it ends in another. */
   async until(job: string, ...states: readonly JobView['job']['state'][]): Promise<JobView['job']['state']> {
     let last: JobView['job']['state'] = 'STARTING';
     const request = { job: { jobId: job }, afterRevision: undefined, progressIntervalMs: undefined };
@@ -115,7 +115,7 @@ export class TestAgent implements AsyncDisposable {
   }
 }
 
-/** A copy of disk vd0 of vm1, with nothing asked for that need not be. */
+/** A copy of disk vd0 of vm1, with only the required fields. */
 export function copyTo(path: string, more: Partial<CopyRequest> = {}): CopyRequest {
   return {
     disk: { domain: 'vm1', disk: 'vd0' },

@@ -108,7 +108,7 @@ export async function fleetOf(
   return opened.use(new Fleet({ directory, connect, watchersPerJob: 100 }));
 }
 
-/** As it is, where nobody has certificates. */
+/** Unchanged, because nobody has certificates. */
 export function connectTo({ name, address }: Pick<Host, 'name' | 'address'>, observer?: Observer): Remote {
   return new Remote({ host: name, address, credentials: credentials.createInsecure(), ...(observer && { observer }) });
 }

@@ -9,11 +9,11 @@ import { build } from 'esbuild';
 import { CHAINS } from '../images/chain-templates.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../../..');
-/** Where the bundles of this run are. */
+/** The folder of this run's bundles. */
 const FOLDER = 'BLOCKJOBD_BUNDLES';
 const PROGRAMS = ['main', 'blockjob'] as const;
 
-/** Packages that find files beside their own ask for it. */
+/** Packages that look for files beside their own need it. */
 const AS_COMMONJS = [
   `import { createRequire as requireOf } from 'node:module';`,
   'const require = requireOf(import.meta.url);',

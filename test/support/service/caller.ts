@@ -1,4 +1,4 @@
-/** A client of a service: each call as a promise, and what a refusal says. */
+/** A client of a service: each call as a promise, and the decoded refusals. */
 import { type ChannelOptions, type Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import {
   AbortRequest,
@@ -43,7 +43,7 @@ import { within } from '../real-qemu/qemu.ts';
 
 type Request<T extends { fromPartial(object: never): unknown }> = Parameters<T['fromPartial']>[0];
 
-/** A refused call: gRPC's code, and what ErrorInfo says. */
+/** A refused call: gRPC's code, and the contents of ErrorInfo. */
 export interface Refusal {
   readonly code: number;
   readonly reason: string;
@@ -146,7 +146,7 @@ export class Caller {
     return (await call<ReclaimResponse>(this.blockJobs, 'reclaim', request)).results;
   }
 
-  /** As the first reason against it would refuse a call; undefined: it may be done. */
+  /** The first reason against it, as a refused call has it; undefined if the operation is allowed. */
   async checkOperation(
     request: Request<typeof CheckOperationRequest>,
   ): Promise<
@@ -174,7 +174,7 @@ export class Caller {
     return present((await call<GetDomainResponse>(this.domains, 'getDomain', request)).domain);
   }
 
-  /** Waits until a domain can be asked; the service finds sockets and connects in its own time. */
+  /** Waits until a domain answers; the service finds sockets and connects in its own time. */
   async domainUp(domain: string, timeoutMs = 20_000): Promise<void> {
     const until = Date.now() + timeoutMs;
     for (;;) {
@@ -228,7 +228,7 @@ type Unary<Res> = (
   callback: (error: ServiceError | null, response: Res) => void,
 ) => unknown;
 
-/** One call, over whichever client. */
+/** One call, with any client. */
 export async function call<Res>(client: Client, method: string, request: object): Promise<Res> {
   return await new Promise((resolve, reject) => {
     const rpc = Reflect.get(client, method) as Unary<Res>;
@@ -258,7 +258,7 @@ export function refusalOf(error: unknown): Refusal {
   };
 }
 
-/** Why a job ended badly; undefined: it did not. */
+/** The error of a job; undefined if it has none. */
 export function errorOf({ error }: Job): Pick<Refusal, 'code' | 'reason' | 'metadata' | 'message'> | undefined {
   if (error === undefined) return undefined;
   return reasonIn(error);
@@ -270,7 +270,7 @@ function reasonIn(error: Status): Pick<Refusal, 'code' | 'reason' | 'metadata' |
   return { code: error.code, reason, metadata, message: error.message };
 }
 
-/** The refusal of a call that must be refused. */
+/** The refusal of a call; throws if it succeeds. */
 export async function refused(answer: Promise<unknown>): Promise<Refusal> {
   try {
     await answer;

@@ -1,4 +1,4 @@
-/** An authority and what it signs, made with openssl in a folder of the test. */
+/** An authority and its certificates, made with openssl in a folder of the test. */
 import { join } from 'node:path';
 import { run } from '../real-qemu/qemu.ts';
 
@@ -11,7 +11,7 @@ export interface SignOptions {
   /** Its SPIFFE id. */
   readonly uri?: string;
   readonly dns?: string;
-  /** 0: it expires as it is made. */
+  /** 0: it expires at once. */
   readonly days?: number;
   /** Its purpose. */
   readonly usage?: string;
@@ -37,7 +37,7 @@ export class Authority {
     return authority;
   }
 
-  /** A certificate for both ends, for this machine or the one of that name. */
+  /** A certificate for both ends, for this machine or the named one. */
   async sign(
     name: string,
     { uri, dns = 'localhost', days = 2, usage = 'serverAuth,clientAuth' }: SignOptions = {},

@@ -1,4 +1,4 @@
-/** `blockjob`, run as people run it: a process of its own; or within the test's process, where a test looks inside. */
+/** `blockjob`, run as people run it: in a process of its own; or in the test's process, if a test looks inside. */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { type Readable, Writable } from 'node:stream';
 import { runCommandLine } from '../../../src/cli/program.ts';
@@ -18,7 +18,7 @@ export interface Ran {
 
 type Environment = Readonly<Record<string, string>>;
 
-/** A `blockjob` that runs. */
+/** A running `blockjob`. */
 export class RunningCommand {
   readonly #child: ChildProcessByStdio<null, Readable, Readable>;
   readonly #changed = new Wake();
@@ -42,7 +42,7 @@ export class RunningCommand {
     this.#ended = new Promise((resolve, reject) => this.#child.on('close', resolve).on('error', reject));
   }
 
-  /** Waits until it has said something. */
+  /** Waits for a matching output. */
   async says(pattern: RegExp, from: 'stdout' | 'stderr' = 'stdout'): Promise<void> {
     const ended = this.#ended.then(() => this.#changed.notify());
     ended.catch(() => undefined);

@@ -52,7 +52,7 @@ export class JournalJobs implements Pick<BlockJobs, 'watchJobs'>, AsyncDisposabl
     this.hostJobs = new HostJobs(options, recent);
   }
 
-  /** With the jobs that are there already. */
+  /** With the existing jobs. */
   static async open(dir: string, host: string, recent?: number): Promise<JournalJobs> {
     const folder = join(dir, 'jobs');
     await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -127,7 +127,7 @@ export class JobsWatcher {
     }
   }
 
-  /** Resolves when it has seen this, so often. */
+  /** Resolves when it has seen this, the given number of times. */
   async until(what: string | RegExp, times = 1): Promise<void> {
     const fits = (text: string) => (typeof what === 'string' ? text === what : what.test(text));
     while (this.seen.filter(fits).length < times) {

@@ -1,4 +1,6 @@
-/** A process that logs as the service does, and says on standard output how it fares: a line of JSON for each step. */
+/**
+ * A process that logs as the service does, and reports its progress on standard output: a line of JSON for each step.
+ */
 import { writeSync } from 'node:fs';
 import { openLog } from '../../../src/modes/log.ts';
 

@@ -1,4 +1,7 @@
-/** A folder of many journals like one that the service itself has written: each of a job of its own, on an image of its own. */
+/**
+ * A folder of many journals like one that the service itself has written: each of a job of its own, on an image of its
+ * own.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { encodeLine } from '../../../src/agent/journal/journal.ts';
@@ -6,7 +9,7 @@ import type { JournalEntry } from '../../../src/core/job/journal-entry.ts';
 
 const MINUTE_MS = 60_000;
 
-/** `text`: a journal. The jobs of the folder have ended one a minute, the last one as that. */
+/** `text`: a journal. The jobs of the folder ended one per minute, the last one as the given journal. */
 export async function manyJournals(folder: string, text: string, count: number): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const lines = text.trimEnd().split('\n');

@@ -15,13 +15,13 @@ export interface ServiceOptions {
   readonly qmpDir?: string;
   readonly qmp?: Readonly<Record<string, string>>;
   readonly allow: readonly string[];
-  /** Without it on a unix socket in `dir`. */
+  /** By default on a unix socket in `dir`. */
   readonly listen?: string;
-  /** More of the command line. */
+  /** More options of the command line. */
   readonly args?: readonly string[];
-  /** Node and the script to start, where that is not the source of this repository. */
+  /** Node and the script to start, if not the source of this repository. */
   readonly program?: readonly [node: string, main: string];
-  /** A command that starts it, as in a namespace of its own or as another user; nothing unless told. */
+  /** A command that starts it, as in a namespace of its own or as another user; nothing by default. */
   readonly under?: readonly string[];
 }
 
@@ -57,7 +57,7 @@ export class Service extends Caller implements AsyncDisposable {
     return await Service.run(args, { ...(program && { program }), ...(under && { under }) });
   }
 
-  /** Any mode, with its command line; `reach` says how clients get to it, and what is started. */
+  /** Any mode, with its command line; `reach` gives the address for clients, and the started program. */
   static async run(
     args: readonly string[],
     reach: {
@@ -105,7 +105,7 @@ export class Service extends Caller implements AsyncDisposable {
     return this.#log.join('');
   }
 
-  /** How long that is. */
+  /** The length of that log. */
   get logLength(): number {
     return this.#log.reduce((sum, { length }) => sum + length, 0);
   }
@@ -114,7 +114,7 @@ export class Service extends Caller implements AsyncDisposable {
     return isRunning(this.pid);
   }
 
-  /** SIGTERM, and the exit code. */
+  /** Sends SIGTERM, and returns the exit code. */
   async stop(): Promise<number | null> {
     this.close();
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return this.#child.exitCode;

@@ -1,4 +1,4 @@
-/** `serve` in the test's own process, over BlockJobs that do what the test says; and clients of it. */
+/** `serve` in the test's own process, over BlockJobs that the test controls; and clients of it. */
 
 import { Writable } from 'node:stream';
 import {
@@ -59,7 +59,7 @@ export interface StubServer extends AsyncDisposable {
   readonly address: string;
   readonly jobs: BlockJobServiceClient;
   readonly domains: DomainServiceClient;
-  /** grpc.health.v1, of the server as a whole. */
+  /** grpc.health.v1, of the whole server. */
   healthNow(): Promise<string>;
   watchHealth(service?: string): ClientReadableStream<unknown>;
   /** Log lines so far. */
@@ -115,7 +115,7 @@ export async function serving(
 
 export const identity = (bytes: Buffer) => bytes;
 
-/** A unary call of bytes, as no generated client would send them. */
+/** A unary call of bytes that no generated client would send. */
 export async function callRaw(
   client: BlockJobServiceClient | DomainServiceClient,
   path: string,
@@ -135,7 +135,7 @@ export function streamRaw(client: BlockJobServiceClient, path: string, bytes: Bu
   return client.makeServerStreamRequest(path, identity, identity, bytes);
 }
 
-/** The messages of a stream, and the error that it ended with. */
+/** The messages of a stream, and its final error. */
 export async function collect<T>(
   stream: ClientReadableStream<T>,
 ): Promise<{ messages: T[]; error: ServiceError | undefined }> {

@@ -1,4 +1,4 @@
-/** A service whose jobs go the way that a test says, and which writes down what it is asked; over real gRPC. */
+/** A service whose jobs go the way that a test says, and which records its requests; over real gRPC. */
 import type {
   BlockJobs,
   Call,
@@ -100,10 +100,10 @@ export class StubService {
   /** The encryption of a copy's destination; undefined if it has none. */
   encryption: Encryption | undefined;
   checked: Checked = { reasons: [], blocking: [] };
-  /** Beside its job. */
+  /** Foreign jobs beside its own. */
   foreign: ForeignJobs = NO_FOREIGN_JOBS;
   #timeLimitMs: number | undefined;
-  /** Refuses, with what it throws, what a method is asked. */
+  /** Refuses a call of a method, by its exception. */
   refuse: ((method: string) => void) | undefined;
   readonly #changed = new Wake();
 
@@ -111,13 +111,13 @@ export class StubService {
     return this.course.length;
   }
 
-  /** Goes on to these states. */
+  /** Moves the job to these states. */
   go(...states: readonly State[]): void {
     this.course.push(...states);
     this.#changed.notify();
   }
 
-  /** Resolves when a method has been asked. */
+  /** Resolves when a method has been called. */
   async isAsked(method: string): Promise<void> {
     await until(`${method} is asked`, this.#changed, () => this.request(method) !== undefined);
   }

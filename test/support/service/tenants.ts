@@ -28,7 +28,7 @@ import { INFO } from './stub-server.ts';
 const SIZE_BYTES = 1024 * 1024;
 const GATEWAY = 'spiffe://site/gateway/g1';
 const log = pino({ level: 'silent' });
-/** Nothing is asked for by itself while a test counts. */
+/** A long interval, so that nothing is asked while a test counts. */
 const NEVER_MS = 3_600_000;
 
 export const UUIDS = {
@@ -73,9 +73,9 @@ export class Tenants implements AsyncDisposable {
   readonly qemus: Readonly<Record<'mine' | 'theirs', FakeQemu>>;
   /** The jobs of `theirs`: one that runs, and one that has ended. */
   readonly jobs: { running: string; ended: string } = { running: '', ended: '' };
-  /** Does the gateway hear of the VMs? */
+  /** Whether the gateway hears of the VMs. */
   hears = true;
-  /** Called before an agent changes something. */
+  /** Called before an agent changes an object. */
   beforeChange: () => void = () => undefined;
   readonly #asked: string[];
   readonly #files: CountedFiles;

@@ -171,7 +171,7 @@ describe('the guarded calls', () => {
     ...page(items, order, asked),
     unreachableHosts: [],
   });
-  /** As an agent does it: whatever a caller names, the policy is asked by what that is. */
+  /** As an agent does: whatever the caller names, the policy is applied to the found object. */
   const found = (domain: string, call: Call, right: Right) => {
     const name = { 'uuid-of-mine': 'mine', 'uuid-of-theirs': 'theirs' }[domain] ?? domain;
     const unknown = failure('DOMAIN_NOT_FOUND', { domain });
@@ -357,7 +357,7 @@ describe('the guarded calls', () => {
         const one = await lists.listDomains({ host: '', pageSize, pageToken }, { ...me, caller });
         seen.push(...one.items.map(({ name }) => name));
         pageToken = one.nextPageToken;
-        // Each page but the last one is full, and its token is the place of its last item.
+        // Each page except the last one is full, and its token is the position of its last item.
         if (pageToken === '') continue;
         expect(one.items).toHaveLength(pageSize);
         expect(decodeURIComponent(pageToken)).toBe(`domains 5465b825 ${seen.at(-1)} h`);

@@ -1,7 +1,7 @@
 /**
- * Every job can be ended: from whatever its journal says, whatever QEMU says, and whatever is wanted of it, the table
- * of core/next-move leads to an end once one is asked for, in a bounded number of looks; and a job of which nobody
- * wants anything either goes on, or waits for something that has a name.
+ * Every job can be ended: for each journal, each answer of QEMU and each request, the table of core/next-move leads to
+ * an end once an end is requested, in a limited number of looks. A job without a request either continues, or waits for
+ * an event that has a name.
  */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { HostClock } from '../../../src/agent/host/host-clock.ts';
@@ -39,7 +39,7 @@ import {
   timeOf,
 } from '../core/stories.ts';
 
-// The clock, as everything that waits reads it: a look takes no time, a wait as long as it says.
+// The clock that all waits read: a look takes no time, a wait takes its given time.
 let clockMs = 0;
 const KERNEL = { upMs: () => clockMs, counts: '' };
 beforeAll(() => {
@@ -109,7 +109,7 @@ function isEnd({ entry }: EntryBody): boolean {
   return /^(pivot|cancel|finish)-requested$/.test(entry);
 }
 
-/** Undefined: no job can be like that. */
+/** Undefined if no job can be like that. */
 function after(job: Job, ...entries: readonly EntryBody[]): Job | undefined {
   let next = job;
   for (const entry of entries) {
@@ -135,7 +135,7 @@ function* cases(): Generator<Case> {
     for (const [story, entries, more = {}] of isOneStep ? [...stories, ...MORE_OF_ONE_STEP] : stories) {
       if (isOneStep && (entries.includes(READY) || more.options !== undefined)) continue;
       const begun = jobWith({ ...accepted, ...more, options: { ...accepted.options, ...more.options } });
-      // A request comes before the wish for an end, as the other way round it may not be allowed any more.
+      // A request comes before the wish for an end, because afterwards it may not be allowed any more.
       for (const [index, wishes] of WISHES.entries()) {
         for (const { name, held, forMs } of HOLDS) {
           const at = entries.findIndex(isEnd);
@@ -209,11 +209,11 @@ const ENDS: Readonly<Record<string, { readonly asks?: EntryBody; readonly timeLi
   'the time limit': { timeLimitMs: 1 },
 };
 /**
- * From whatever moment on. Most need less than twenty: more does a guest that is held, and rests, while its copy hangs.
+ * From any moment on. Most need less than twenty looks; a guest that is held and rests while its copy hangs needs more.
  */
 const MOST_LOOKS = 60;
 const MOST_REFUSALS = 30;
-/** After so many looks at which nothing happened nothing will. */
+/** After this number of looks without an event, nothing more happens. */
 const STILL_AFTER = 6;
 
 class Life {
@@ -244,7 +244,7 @@ class Life {
     clockMs += heldForMs;
   }
 
-  /** Undefined: as it should be. */
+  /** The error; undefined if there is none. */
   get wrong(): string | undefined {
     for (; this.looks < MOST_LOOKS && this.#stillFor < STILL_AFTER && !hasEnded(this.#job); this.looks += 1)
       this.#look();

@@ -1,5 +1,5 @@
 /**
- * How much is kept in memory of jobs that have ended: by number, as a time or a process's memory says little on a busy
+ * Measures the memory for ended jobs: as a number of bytes, because times and the memory of a process vary on a busy
  * machine.
  */
 import { mkdir, writeFile } from 'node:fs/promises';

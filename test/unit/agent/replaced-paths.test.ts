@@ -99,7 +99,7 @@ describe('a folder that has become a link since it was checked', () => {
     const action = { do: 'prove-file', node: 'n', path: here.path, isNew: true } as const;
     await expect(proveFile(action, qemu, made)).rejects.toMatchObject(REPLACED);
     await here.swapBack();
-    // The name is right again, and QEMU has what it has.
+    // The name is right again, and QEMU still has its open file.
     await expect(proveFile(action, qemu, made)).rejects.toMatchObject({ reason: 'PATH_DIFFERS_IN_QEMU' });
     await here.swap();
     await removeFile(made, folder);

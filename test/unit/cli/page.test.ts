@@ -1,4 +1,7 @@
-/** docs/cli.md and docs/from-virsh.md: each row about virsh is done here, and the others are what the command has. */
+/**
+ * docs/cli.md and docs/from-virsh.md: each row about virsh is executed here, and the other rows are compared with the
+ * command.
+ */
 import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { EXIT } from '../../../src/cli/exit.ts';
@@ -42,7 +45,7 @@ function waits(line: string, kind: 'COPY' | 'PULL' | 'COMMIT', ...course: StubSe
   };
 }
 
-/** It shows how far it is. */
+/** It shows its progress. */
 function shows(line: string, kind: 'COPY' | 'PULL' | 'COMMIT'): Held {
   return async (service) => {
     service.kind = kind;
@@ -61,7 +64,7 @@ function shows(line: string, kind: 'COPY' | 'PULL' | 'COMMIT'): Held {
   };
 }
 
-/** It asks for the end when its time is over; with --async it does not wait for that end. */
+/** It requests the end when its time is over; with --async it does not wait for that end. */
 function bounds(line: string, kind: 'PULL' | 'COMMIT'): Held {
   return async (service) => {
     service.kind = kind;
@@ -71,11 +74,11 @@ function bounds(line: string, kind: 'PULL' | 'COMMIT'): Held {
   };
 }
 
-/** It leaves at CANCELLING, with nobody there to end it. */
+/** It leaves at CANCELLING, if nobody ends it. */
 function leaves(line: string, kind: 'COPY' | 'PULL' | 'COMMIT'): Held {
   return async (service) => {
     service.kind = kind;
-    // The service itself bounds the time of a copy.
+    // The service itself limits the time of a copy.
     service.course = kind === 'COPY' ? ['RUNNING', 'CANCELLING'] : ['RUNNING'];
     const { code, stdout } = await service.run(line.split(' '));
     expect(code).toBe(EXIT.timedOut);
@@ -83,7 +86,7 @@ function leaves(line: string, kind: 'COPY' | 'PULL' | 'COMMIT'): Held {
   };
 }
 
-/** At READY this command does what is left to it. */
+/** At READY this command does its own part. */
 function ends(line: string, pivot: boolean): Held {
   return async (service) => {
     service.kind = 'ACTIVE_COMMIT';
@@ -230,7 +233,7 @@ const DOMJOBINFO: Readonly<Record<string, Held>> = {
   },
 };
 
-/** As virsh 11 lists them in its help, and what is done in their place. */
+/** The options in the help of virsh 11, and the commands that replace them. */
 const VIRSH: readonly (readonly [name: string, options: string, rows: Readonly<Record<string, Held>>])[] = [
   [
     'blockcopy',

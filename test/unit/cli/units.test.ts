@@ -1,4 +1,4 @@
-/** Sizes, speeds and times, there and back; and what is advised. */
+/** Sizes, speeds and times, in both directions; and the advice. */
 import { describe, expect, it } from 'vitest';
 import { EXIT, worstOf } from '../../../src/cli/exit.ts';
 import { failureInWords } from '../../../src/cli/failure.ts';

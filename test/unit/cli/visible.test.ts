@@ -1,4 +1,4 @@
-/** Names, paths and texts are others' words: a terminal shows them, and does nothing that they say. */
+/** Names, paths and texts come from others: a terminal shows them, and executes nothing in them. */
 import { describe, expect, it } from 'vitest';
 import { visible } from '../../../src/cli/show/visible.ts';
 import { BlockJobError, failure } from '../../../src/core/errors.ts';
@@ -7,7 +7,7 @@ import { type Ran, runInside } from '../../support/service/cli.ts';
 import { serving } from '../../support/service/stub-server.ts';
 import { DOMAIN, StubService } from '../../support/service/stub-service.ts';
 
-// A title, a line of its own, an escape of one byte, and a name that reads backwards.
+// A title, a new line, an escape of one byte, and a name that reads backwards.
 const HOSTILE = 'vm\u001b]0;owned\u0007\nvm2\u009b2J\u007f\u202etxt\u2028';
 const SHOWN = 'vm\\u001b]0;owned\\u0007\\nvm2\\u009b2J\\u007f\\u202etxt\\u2028';
 const HIDDEN = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/u;

@@ -12,7 +12,7 @@ const KEEP = ['commit', 'vm1', 'vd0', '--keep-overlay'] as const;
 /** The file is not a copy. */
 const broken = (destinationContent: 'PARTIAL' | 'STALE') => ({ ...PIVOTED, destinationContent, safeToDelete: [] });
 
-/** A service that refuses an abort, as the job goes on to these states in the same moment. */
+/** A service that refuses an abort, because the job moves to these states in the same moment. */
 function tooLate(reason: 'JOB_ENDING' | 'JOB_ENDED', ...states: StubService['course']): StubService {
   const service = new StubService();
   service.refuse = (method) => {

@@ -32,7 +32,7 @@ async function errorOf(call: Promise<unknown>): Promise<BlockJobError> {
 
 const never = async () => await Promise.withResolvers<never>().promise;
 
-/** BlockJobs that write down what they are asked, and how. */
+/** BlockJobs that record their requests. */
 function recording(): { jobs: Partial<BlockJobs>; asked: (readonly [string, string | undefined])[] } {
   const asked: (readonly [string, string | undefined])[] = [];
   const does =
@@ -206,7 +206,7 @@ describe('a call', () => {
     expect(error).toMatchObject({ code: 'UNAVAILABLE', isAnswer: false, mayPass: true, mayHaveHappened: false });
     expect(error.message).toContain('unix:/nobody/');
     const late = await errorOf(client.startCopy({ disk: DISK }, { patienceMs: Infinity, timeoutMs: 300 }));
-    // Between two attempts; or in one, of which gRPC does not say whether it was sent.
+    // Between two attempts; or during one that gRPC may or may not have sent.
     expect(['UNAVAILABLE false', 'DEADLINE_EXCEEDED false', 'DEADLINE_EXCEEDED true']).toContain(
       `${late.code} ${late.mayHaveHappened}`,
     );

@@ -20,7 +20,7 @@ function states(from: number, to: number): string[] {
   return Array.from({ length: to - from + 1 }, (_, index) => name('KIND_STATE', from + index));
 }
 
-/** Reads on until a revision has come. */
+/** Reads until a revision has come. */
 async function through(watch: AsyncGenerator<JobEvent>, revision: number, events: JobEvent[]): Promise<void> {
   for (;;) {
     const { value, done } = await watch.next();
@@ -78,7 +78,7 @@ describe.concurrent('a watch', () => {
     expect(await rest(watch, events)).toEqual([name('KIND_SNAPSHOT', 1), ...states(2, 6)]);
     expect(retries[0]?.error.code).toBe('UNAVAILABLE');
     expect(retries[0]?.address).toBe(client.address);
-    // The disk was asked for once: it may have another job by now.
+    // The disk was named once: it may have another job by now.
     const id = events[0]?.job?.id ?? '';
     expect(job.asked.map((one) => one.job)).toEqual([{ disk: { domain: 'vm1', disk: 'vd0' } }, { jobId: id }]);
     expect(job.asked.map((one) => one.afterRevision)).toEqual([undefined, 3]);

@@ -1,4 +1,6 @@
-/** The table of calls and the contract's own comments say the same; and what operates is what has a request_id. */
+/**
+ * The table of calls agrees with the contract's own comments; and the calls with a request_id are those that operate.
+ */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';

@@ -10,7 +10,7 @@ import { anImage } from '../../support/images/image.ts';
 
 const file = { node: 'file', driver: 'file' };
 
-/** One of each kind, and what it may not be used for. */
+/** An image of each kind, and its forbidden uses. */
 const ROWS: Readonly<
   Record<KindName, readonly [images: readonly Partial<Image>[], refused: string, lost?: string, accept?: Accept]>
 > = {
@@ -118,7 +118,7 @@ describe('the losses', () => {
     );
     expect(refusal(copyUses([under, under], { ...PLAINLY, isEncrypted: true }))).toBeUndefined();
     expect(refusal(copyUses([plain, under], PLAINLY))).toBe('LOSS_NOT_ACCEPTED LOSES_ENCRYPTION');
-    // Copied alone, a plain overlay of it has nothing of it.
+    // A plain overlay that is copied alone contains nothing of it.
     expect(refusal(copyUses([plain, under], { ...PLAINLY, topOnly: true, isNamed: true }))).toBeUndefined();
   });
 

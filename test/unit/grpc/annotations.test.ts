@@ -11,7 +11,7 @@ const ours = [...registry].filter(({ typeName }) => typeName.startsWith('blockjo
 const services = ours.filter((one) => one.kind === 'service');
 const messages = ours.filter((one) => one.kind === 'message');
 const BEHAVIOR = registry.getExtension('google.api.field_behavior');
-/** As google.api.FieldBehavior numbers them. */
+/** The numbers of google.api.FieldBehavior. */
 const [REQUIRED, OUTPUT_ONLY] = [2, 3];
 
 function behaviorOf(field: DescField): unknown {
@@ -19,7 +19,7 @@ function behaviorOf(field: DescField): unknown {
   return getOption(field, BEHAVIOR);
 }
 
-/** All messages that these hold, and these. */
+/** These messages, and all messages within them. */
 function within(roots: readonly DescMessage[]): ReadonlySet<DescMessage> {
   const found = new Set(roots);
   for (const { fields } of found) for (const { message } of fields) if (message !== undefined) found.add(message);
@@ -69,7 +69,7 @@ describe.each(CONTRACT.file.filter(({ package: name }) => name === 'blockjob.v1'
       $typeName: FileOptionsSchema.typeName,
       uninterpretedOption: [],
       csharpNamespace: 'Blockjob.V1',
-      // No host: nobody has published it at one. It is the path of the examples, too.
+      // No host: nobody has published it at one. It is also the path of the examples.
       goPackage: 'blockjob/v1;blockjobv1',
       javaMultipleFiles: true,
       javaOuterClassname: `${outer}Proto`,

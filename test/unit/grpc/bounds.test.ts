@@ -1,4 +1,4 @@
-/** How long what is in a request may be: the table, the contract's comments, and what is refused are one. */
+/** The limits of a request: the table, the contract's comments, and the refusals agree. */
 import { clone, create, createFileRegistry, type DescField, type DescMessage } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import {
@@ -20,7 +20,7 @@ import { commentsOfFields } from '../../support/contract.ts';
 const METHODS = [...Object.values(Jobs), ...Object.values(Domains), ...Object.values(Server)];
 const registry = createFileRegistry(CONTRACT);
 
-/** A field that a request of a method has, however deep, with those on the way to it. */
+/** A field of a method's request, however deep, with the fields above it. */
 interface Place {
   readonly path: string;
   readonly way: readonly DescField[];
@@ -43,13 +43,13 @@ const PLACES = METHODS.flatMap(({ path }) => {
 });
 const inWords = ({ path, way }: Place) => `${path} ${way.map(({ name }) => name).join('.')}`;
 
-/** A request in which this is given so many times, each of so many bytes. */
+/** A request with this number of values, each of this number of bytes. */
 function request({ way }: Place, { bytes, count }: { readonly bytes: number; readonly count: number }): Buffer {
   const [leaf, ...above] = way.toReversed();
   if (leaf === undefined) throw new Error('no way');
   let inner = new BinaryWriter();
   for (let at = 0; at < count; at += 1) {
-    // An entry of a map is a message; one without anything in it is one, too.
+    // An entry of a map is a message; an empty one is a message, too.
     const size = leaf.fieldKind === 'map' ? 0 : bytes;
     if (leaf.enum === undefined) inner.tag(leaf.number, WireType.LengthDelimited).bytes(Buffer.alloc(size, 'x'));
     else inner.tag(leaf.number, WireType.Varint).int32(1);

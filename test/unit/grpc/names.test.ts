@@ -67,7 +67,7 @@ const upper = (name: string) => `${name.charAt(0).toUpperCase()}${camel(name).sl
 const lower = (name: string) => `${name.charAt(0).toLowerCase()}${name.slice(1)}`;
 const snake = (name: string) => lower(name).replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
-/** How each language writes the name of a field or a oneof. */
+/** The form of a field's or oneof's name in each language. */
 const OF_FIELD: Readonly<Record<Language, (name: string) => string>> = {
   Python: (name) => name,
   Rust: (name) => name,
@@ -76,10 +76,10 @@ const OF_FIELD: Readonly<Record<Language, (name: string) => string>> = {
   Java: camel,
   'C#': upper,
 };
-/** Java writes getters of fields, and no name alone. */
+/** Java writes getters of fields, and no plain name. */
 const ALONE: ReadonlySet<Language> = new Set(['Python', 'Rust', 'TypeScript', 'Go', 'C#']);
 
-/** How each writes a method of a service. */
+/** The form of a service's method in each language. */
 const OF_METHOD: Readonly<Record<Language, (name: string) => string>> = {
   Python: (name) => name,
   Rust: snake,

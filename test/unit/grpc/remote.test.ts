@@ -83,7 +83,7 @@ const job = fc.oneof(
 const labels = fc.dictionary(text, text);
 const start = { disk, requestId: text, validateOnly: fc.boolean(), planEtag: text, accept: fc.array(int), labels };
 
-/** Each request, how it is read here, and how it is written for a service elsewhere. */
+/** Each request, how it is read here, and how it is written for another service. */
 const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: never) => unknown])[] = [
   [
     'StartCopy',
@@ -298,7 +298,7 @@ describe('an answer that is passed on', () => {
   });
 });
 
-/** The reason with which a service answers when this is thrown. */
+/** The reason in the answer when this is thrown. */
 function said(code: string, more: object): string | undefined {
   const thrown = Object.assign(new Error('x'), { code, ...more });
   return answerTo(thrown, pino({ level: 'silent' })).details?.split(':', 1)[0];

@@ -8,7 +8,7 @@ import { answerTo, statusOf } from '../../../src/grpc/status.ts';
 const SECRET = '/state/jobs/of-somebody-else';
 const QUIET = pino({ level: 'silent' });
 
-/** As the kernel's refusal comes out of node:fs. */
+/** An error of the kernel, as node:fs throws it. */
 function refusal(code: string, syscall: string): Error {
   return Object.assign(new Error(`${code}: no, ${syscall} '${SECRET}'`), { code, syscall, path: SECRET });
 }

@@ -1,4 +1,4 @@
-/** Whatever looks on: the work is done once, and ends as it ends. */
+/** With any observer, the work is done once, and has the same end. */
 import { describe, expect, it } from 'vitest';
 import { harmless, NOBODY, type Observer } from '../../../src/lib/observer.ts';
 

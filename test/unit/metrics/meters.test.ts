@@ -20,7 +20,7 @@ const IDLE: HostFigures = {
   leftovers: [],
 };
 
-/** The samples whose name or labels have this, without those that are zero. */
+/** The samples whose name or labels match, without those that are zero. */
 async function told(meters: Meters, what: string): Promise<readonly string[]> {
   const lines = (await meters.text()).split('\n');
   return lines.filter((line) => !line.startsWith('#') && line.includes(what) && !line.endsWith(' 0'));
@@ -51,7 +51,7 @@ describe('calls', () => {
       'blockjob_grpc_calls_total{method="GetInfo",code="INTERNAL"} 1',
       'blockjob_grpc_calls_total{method="WatchJob",code="CANCELLED"} 1',
     ]);
-    // A watch is as long as its watcher likes.
+    // The duration of a watch depends on its watcher.
     expect(await told(meters, 'seconds_count')).toEqual(['blockjob_grpc_call_seconds_count{method="GetInfo"} 3']);
   });
 });

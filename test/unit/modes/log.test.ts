@@ -84,7 +84,7 @@ function tally(lines: readonly Line[]) {
 
 interface Reader extends AsyncDisposable {
   readonly fd: number | 'pipe';
-  /** Reads until this is in it. */
+  /** Reads until this text has come. */
   readonly until: (writer: Writer, last: string) => Promise<string>;
 }
 

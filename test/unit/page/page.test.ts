@@ -234,7 +234,7 @@ describe('an answer', () => {
   });
 });
 
-/** Says one thing, and then nothing until it is left. */
+/** Sends one event, and then nothing until it is left. */
 function endless() {
   const left = Promise.withResolvers<void>();
   const watch: BlockJobs['watch'] = async function* (_request, { signal }) {

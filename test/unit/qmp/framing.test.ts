@@ -9,14 +9,14 @@ const messages = fc.array(fc.jsonValue({ stringUnit: 'binary' }), { maxLength: 8
 const lineEnd = fc.constantFrom('\n', '\r\n', '\r\n\r\n', '\n \n');
 const cuts = fc.oneof(fc.constant('every byte' as const), fc.array(fc.nat(), { maxLength: 20 }));
 
-/** The bytes in pieces: cut at these places (taken modulo the length), or one by one. */
+/** The bytes in pieces: cut at these places (modulo the length), or one by one. */
 function pieces(bytes: Buffer, at: 'every byte' | number[]): Buffer[] {
   if (at === 'every byte') return Array.from(bytes, (_, index) => bytes.subarray(index, index + 1));
   const places = [0, ...at.map((place) => place % (bytes.length + 1)), bytes.length].toSorted((a, b) => a - b);
   return places.slice(1).map((end, index) => bytes.subarray(places[index], end));
 }
 
-/** All that comes out, up to the error if there is one. */
+/** All output, up to the error if there is one. */
 function read(framing: Framing, chunks: Buffer[]): { messages: unknown[]; error: unknown } {
   const out: unknown[] = [];
   for (const chunk of chunks) {
@@ -131,7 +131,7 @@ describe('Framing', () => {
     const framing = new Framing({ maxMessageBytes: bytes.length });
     const start = performance.now();
     const got = chunks.flatMap((chunk) => framing.push(chunk));
-    // Linear takes a tenth of a second; to copy or search all at each chunk takes half a minute.
+    // Linear work takes a tenth of a second; to copy or search everything at each chunk takes half a minute.
     expect(performance.now() - start).toBeLessThan(5_000);
     expect(got.length).toBe(1);
     expect(got[0] === text).toBe(true);

@@ -29,7 +29,7 @@ const KINDS: readonly Says[] = [
     await pour(socket, Buffer.from(',{}'.repeat(20_000)), 30 * MIB);
     socket.write(']}\n');
   },
-  // An answer to each question that is as long as may be, and kept.
+  // An answer to each question with the largest allowed size, which is kept.
   async (socket, { id }) => {
     socket.write(`{"id":${JSON.stringify(id)},"return":{"name":"`);
     await pour(socket, Buffer.alloc(64 * 1024, 'n'), 30 * MIB);
@@ -42,7 +42,7 @@ test('peers share one store of memory, and none of it belongs to a QEMU', async 
   const dir = held.use(await testDir()).path;
   const honest = held.use(
     await hostilePeer(join(dir, 'honest'), async (socket, { id }) => {
-      // As much as one with some thousand nodes says.
+      // As much as the answer of a QEMU with some thousand nodes.
       await pour(socket, Buffer.from(`{"id":${JSON.stringify(id)},"return":"${'n'.repeat(3 * MIB)}"}\n`), 1);
     }),
   );
@@ -64,7 +64,7 @@ test('peers share one store of memory, and none of it belongs to a QEMU', async 
   });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   expect(await lines.next()).toMatchObject({ value: 'started' });
-  // Each has had its say, and has been shown the door.
+  // Each has sent its data, and was disconnected.
   await Promise.all(ended);
   child.stdin.end();
   const said = JSON.parse(String((await lines.next()).value)) as { maxRssBytes: number; connected: readonly string[] };

@@ -34,7 +34,7 @@ async function receive(qemu: Connection, count: number): Promise<Request[]> {
   return requests;
 }
 
-/** Starts commands named 0, 1, …; the caller looks at each of them. */
+/** Starts commands named 0, 1, …; the caller checks each of them. */
 function executeMany(monitor: Monitor, count: number): Promise<unknown>[] {
   return Array.from({ length: count }, (_, index) => monitor.execute({ execute: String(index) }));
 }
@@ -267,7 +267,7 @@ it('no interleaving of events and answers, under any fragmentation, loses or reo
       const replies = requests.map(({ id, execute }) =>
         refused.next().value ? { id, error: { class: 'C', desc: String(execute) } } : { id, return: execute },
       );
-      // Answers in any order, with the events, which keep theirs, anywhere between them.
+      // Answers in any order, with the events, which keep their order, anywhere between them.
       const lines: unknown[] = [];
       for (const reply of replies) lines.splice((order.next().value ?? 0) % (lines.length + 1), 0, reply);
       let place = 0;
@@ -290,7 +290,7 @@ it('no interleaving of events and answers, under any fragmentation, loses or reo
             : { status: 'fulfilled', value: reply.return },
         ),
       );
-      // The events after the last answer have arrived when the answer to one more command has.
+      // When the answer to one more command has come, the events after the last answer have come, too.
       const flush = t.monitor.execute({ execute: 'flush' });
       t.qemu.reply(await t.qemu.receive());
       await flush;

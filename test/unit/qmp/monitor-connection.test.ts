@@ -25,7 +25,7 @@ async function rig(options: Partial<MonitorOptions> = {}): Promise<Rig> {
   return { path, server, monitor, [Symbol.asyncDispose]: () => moved.disposeAsync() };
 }
 
-/** The timers and sockets of this process that are alive. */
+/** The active timers and sockets of this process. */
 function handles(): string[] {
   return process
     .getActiveResourcesInfo()
@@ -33,7 +33,7 @@ function handles(): string[] {
     .toSorted();
 }
 
-/** Starts the monitor and returns why its first attempt failed. */
+/** Starts the monitor and returns the error of its first attempt. */
 async function firstFailure(monitor: Monitor): Promise<unknown> {
   const failed = nextState(monitor, 'disconnected');
   monitor.start();
@@ -598,7 +598,7 @@ describe('close', () => {
       await monitor.close();
       await hung;
     }
-    // One that was there before may have ended by itself.
+    // An older one may have ended by itself.
     const more = handles();
     for (const known of before) if (more.includes(known)) more.splice(more.indexOf(known), 1);
     expect(more).toEqual([]);

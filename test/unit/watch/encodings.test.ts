@@ -1,4 +1,4 @@
-/** How often events are encoded: for each service once, not for each who watches there. */
+/** The number of times that events are encoded: once for each service, not for each watcher. */
 import { credentials } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { afterEach, expect, it, vi } from 'vitest';
@@ -35,7 +35,7 @@ function watching(viewNow: () => JobView, open: () => Feed): BlockJobs {
   return { getInfo: shown, watch } as unknown as BlockJobs;
 }
 
-/** As where a policy says who may watch. */
+/** As with a policy that limits watchers. */
 function guarded(jobs: BlockJobs): BlockJobs {
   const now = Policy.read(JSON.stringify({ callers: { me: { read: ['*'] } } }));
   if (typeof now === 'string') throw new Error(now);
@@ -97,7 +97,7 @@ it('happens once at the agent and once at a gateway, for all watchers together',
   const watchers = Array.from(
     { length: all },
     async (_, index) =>
-      // The gateway is one of those who watch at the agent.
+      // The gateway is one of the watchers at the agent.
       await seenBy(index < MANY - 1 ? agent : gateway, onEach),
   );
   await until(2);

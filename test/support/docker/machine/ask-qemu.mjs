@@ -1,5 +1,5 @@
-// ask-qemu.mjs NAME COMMAND [ARGUMENTS] - one QMP command to a QEMU of this host, by the socket of the tests; prints
-// what it returned, as JSON.
+// ask-qemu.mjs NAME COMMAND [ARGUMENTS] - sends one QMP command to a QEMU of this host, through the socket of the
+// tests; prints its result as JSON.
 import { connect } from 'node:net';
 import { createInterface } from 'node:readline';
 

@@ -1,6 +1,6 @@
 /**
- * client.ts VM FILE - a user of the fleet, on a machine of its own: copies the disk of a VM into that file, watches this
- * through whichever gateway answers, and pivots when the copy is ready. Prints what it sees, a line of JSON each.
+ * client.ts VM FILE - a user of the fleet, on a machine of its own: copies the disk of a VM into that file, watches
+ * this through any gateway that answers, and pivots when the copy is ready. Prints each event as a line of JSON.
  */
 import { BlockJobClient, fromMs, hasEnded, Job_State, JobEvent_Kind } from '../../../../src/client/index.ts';
 

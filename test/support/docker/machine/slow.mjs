@@ -1,4 +1,4 @@
-// slow.mjs MS PORT=HOST:PORT… - lines to elsewhere on which everything takes so long, there and back again.
+// slow.mjs MS PORT=HOST:PORT… - connections to other hosts with this delay, in both directions.
 import { connect, createServer } from 'node:net';
 
 const [, , ms, ...lines] = process.argv;

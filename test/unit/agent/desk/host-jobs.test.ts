@@ -1,4 +1,4 @@
-/** All jobs of a host, watched: a snapshot, then each entry once; and behind a token each entry that was missed. */
+/** A watch of all jobs of a host: a snapshot, then each entry once; and after a token each missed entry. */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
@@ -9,7 +9,7 @@ import { CANCEL, ended, READY, RUNNING } from '../../core/stories.ts';
 
 const END = [RUNNING, READY, CANCEL, ended('CANCELLED')] as const;
 
-/** Entries, in memory. */
+/** The number of entries in memory. */
 const KEPT = 20;
 
 async function site() {

@@ -24,7 +24,7 @@ const LIFE: readonly EntryBody[] = [
 ];
 const LAST = LIFE.length + 1;
 
-/** A job's watchers, and its progress as a test tells it. */
+/** A job's watchers, and its progress, which the test controls. */
 class Told {
   polls = 0;
   refreshed = 0;
@@ -145,7 +145,7 @@ describe('a watcher', () => {
       }),
     );
     expect([1, 2, 3].map((revision) => seen.get(revision)?.size)).toEqual([1, 1, 1]);
-    // Each `tell` is another value; of one value there is one event.
+    // Each `tell` is another value; each value is one event.
     const progress = [...(seen.get(0) ?? [])].map((event) => event.progress);
     expect(new Set(progress).size).toBe(progress.length);
   });
@@ -187,7 +187,7 @@ describe('a watcher', () => {
     const events = job.watch();
     expect(await next(events)).toMatchObject({ type: 'SNAPSHOT', job: { state: 'RUNNING', revision: 2 } });
     expect(job.told.refreshed).toBe(1);
-    // Written before the watcher asks again: it must not be part of what it takes for known.
+    // Written before the watcher asks again: it must not be treated as known.
     await job.log.append(READY);
     await job.log.append(END);
     expect(await next(events)).toMatchObject({ type: 'STATE', job: { state: 'READY', revision: 3 } });

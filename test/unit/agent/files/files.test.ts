@@ -1,4 +1,4 @@
-/** The files that jobs make, take over, remove and delete: never another than was meant. */
+/** The files that jobs make, take over, remove and delete: always exactly the intended file. */
 import { link, lstat, mkdir, open, readFile, rename, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -25,7 +25,7 @@ async function makingIt(action: Parameters<typeof createFile>[0]): Promise<MadeF
   return file;
 }
 
-/** A new file, or one that is there with zero length. */
+/** A new file, or an existing one with zero length. */
 async function making(path: string, sizeBytes: number, owner?: FileOwner, takeOver = false): Promise<MadeFile> {
   return await makingIt({ do: 'create-file', path, takeOver, sizeBytes, owner });
 }
@@ -160,7 +160,7 @@ describe('making the file', () => {
   it('leaves no file behind when it fails', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'x');
-    // More than any file system could take: some take all that a number can say.
+    // More than any file system could take: some take the largest possible number.
     await expect(making(path, 2 ** 63, undefined)).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE' });
     await expect(lstat(path)).rejects.toThrow('ENOENT');
   });

@@ -1,4 +1,4 @@
-/** The images of a chain by their names, for a service that may look at less than its QEMU. */
+/** The images of a chain by their names, for a service that may read less than its QEMU. */
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -9,7 +9,7 @@ import { anImage } from '../../../support/images/image.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 
 const NOBODY = 65534;
-/** It has no file open that we see. */
+/** It has no visible open file. */
 const machine = { name: 'vm', openFiles: async () => await Promise.resolve({ root: '', files: [] }) } as const;
 
 it.skipIf(process.geteuid?.() !== 0)('is not said to be another where nobody may look but QEMU', async () => {
@@ -30,7 +30,7 @@ it.skipIf(process.geteuid?.() !== 0)('is not said to be another where nobody may
     }
   };
   expect(await said('shut')).toEqual([]);
-  // Its header has to be read back here.
+  // The service must be able to read its header back.
   expect(await said('shut', true)).toBe('PATH_DIFFERS_IN_QEMU');
   expect(await said('')).toBe('PATH_DIFFERS_IN_QEMU');
 });

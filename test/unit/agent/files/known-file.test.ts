@@ -7,7 +7,7 @@ import { openFilesOf } from '../../../../src/agent/host/open-files.ts';
 import { anImage } from '../../../support/images/image.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 
-/** A QEMU that says this of the node `image`. */
+/** A QEMU that reports this about the node `image`. */
 function machine(allocatedBytes: number, opens: ReturnType<typeof openFilesOf>) {
   const nodes = new Map([['image', anImage({ path: '', node: 'image', allocatedBytes })]]);
   const graph = { disks: [], nodes, children: new Map(), jobNodes: new Map() };
@@ -35,7 +35,7 @@ it('is, if nobody can look, the file that matches QEMU’s answers', async () =>
   await using dir = await testDir();
   const path = join(dir.path, 'image');
   await writeFile(path, Buffer.alloc(BYTES, 7));
-  // Some file systems give room only when the data goes to disk.
+  // Some file systems allocate space only when the data goes to disk.
   await using file = await open(path);
   await file.sync();
   const { blocks } = await file.stat();

@@ -1,4 +1,4 @@
-/** The chain of a reused image, from the attacker's side: nothing outside the allowed folders is ever to be opened. */
+/** The chain of a reused image, seen by an attacker: no file outside the allowed folders may ever be opened. */
 import { link, lstat, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -13,7 +13,7 @@ import { anImage } from '../../../support/images/image.ts';
 import { qcow2 } from '../../../support/images/qcow2-header.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 
-/** A folder that is allowed, one that is not, and a chain of the disk's own in the first. */
+/** An allowed folder, one that is not allowed, and a chain of the disk in the first one. */
 async function world() {
   const dir = await testDir();
   const [pool, secret] = [join(dir.path, 'pool'), join(dir.path, 'secret')];

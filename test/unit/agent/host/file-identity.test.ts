@@ -13,7 +13,7 @@ import { fileNamesOf } from '../../../../src/agent/host/used-files.ts';
 import { present } from '../../../support/checks.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 
-/** A made /sys with devices of these names, numbered from 0. */
+/** A made-up /sys with devices of these names, numbered from 0. */
 async function sysWith(root: string, devices: Readonly<Record<string, Readonly<Record<string, string>>>>) {
   await mkdir(join(root, 'dev/block'), { recursive: true });
   for (const [at, [name, files]] of Object.entries(devices).entries()) {

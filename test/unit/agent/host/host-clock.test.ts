@@ -20,7 +20,7 @@ import { ACCEPTED, CONCLUDED, ended, jobWith, journalOf, OPTIONS, RUNNING } from
 
 const HOUR_MS = 3_600_000;
 
-/** A host that has been up for so long; `up` moves it. */
+/** A host with this time since its boot; `up` adds to it. */
 function host(upMs: number, counts = 'boot-1 time:[1]'): { readonly kernel: Kernel; up: (ms: number) => void } {
   let now = upMs;
   return { kernel: { upMs: () => now, counts }, up: (ms) => (now += ms) };

@@ -500,7 +500,7 @@ interface Course {
   readonly full: readonly number[];
 }
 
-/** A service that may be killed at any moment, and the world around it, one thing at a time in any order. */
+/** A service that may be killed at any moment, and the world around it, with one event at a time in any order. */
 class Run {
   readonly guest: Guest;
   readonly #course: Course;
@@ -509,17 +509,17 @@ class Run {
   #life = 0;
   #commands = 0;
   #writes = 0;
-  /** Writes that have begun, and not ended. */
+  /** Writes that have begun and not ended. */
   #writing = 0;
-  /** QEMU is silent, and has this still to do: before all that it is asked later. */
+  /** QEMU is silent, and must still do this before all later requests. */
   #late: (() => void) | undefined;
   /** Another client has paused the guest, and not continued it. */
   isTheirs: boolean;
-  /** Another client's `stop` has come where QEMU does not let anybody know. */
+  /** Another client's `stop` came when QEMU did not report it. */
   isAmbiguous = false;
   /**
-   * It has come when a command of ours was with QEMU. A `stop` may have done it as well; a `cont` undoes it, as QEMU
-   * has none that only continues what we have stopped.
+   * It came while QEMU had a command of ours. A `stop` may have done it as well; a `cont` undoes it, because QEMU has
+   * no `cont` that only undoes our own `stop`.
    */
   isSameInstant = false;
   /**
@@ -627,7 +627,9 @@ class Run {
     this.isAmbiguous = true;
   }
 
-  /** One life of the service, which finds what the last one has left; its jobs hold the guest, and let go. */
+  /**
+   * One life of the service, which finds the state that the earlier one left; its jobs hold the guest, and release it.
+   */
   async live(): Promise<void> {
     const life = this.#life;
     const hold = this.#service(life);

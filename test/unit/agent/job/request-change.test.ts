@@ -19,7 +19,7 @@ const QEMU_SAYS_NO = failure('REFUSED_BY_QEMU', { domain: 'vm1', doing: 'setting
 const limit = (bandwidthBytesPerSecond: number): EntryBody => ({ entry: 'speed', bandwidthBytesPerSecond });
 const DONE = 'answered';
 
-/** How the call ends: the reason of its error, or that it is answered. */
+/** The end of the call: the reason of its error, or its answer. */
 async function answer(asking: Promise<void>): Promise<string> {
   try {
     await asking;
@@ -30,7 +30,7 @@ async function answer(asking: Promise<void>): Promise<string> {
   }
 }
 
-/** Without it a call that is not answered would hold up the test until its own limit. */
+/** Without it an unanswered call would delay the test until its own limit. */
 const AT_ONCE = AbortSignal.abort(new BlockJobError(failure('BUG', { id: 'it-waits' })));
 
 describe.each<[string, Change, readonly EntryBody[], readonly EntryBody[], string]>([

@@ -18,7 +18,7 @@ import { testDir } from '../../../support/real-qemu/qemu.ts';
 import { journalsIn } from '../../../support/service/journals.ts';
 import { ACCEPTED, CANCEL, DESTINATION, FORCE, JOB, pivot, READY, RUNNING, SOURCE } from '../../core/stories.ts';
 
-/** A QEMU as far as a job looks at it: it answers to commands as a test says. */
+/** A QEMU as a job sees it: it answers commands as a test says. */
 class Machine {
   readonly wake = new Wake();
   readonly silence = { ms: 0 };
@@ -217,7 +217,7 @@ describe('a job that runs', () => {
     await job.driving;
     expect(machine.commands.slice(0, 4)).toEqual(['transaction', 'stop', 'job-complete', 'job-dismiss']);
     expect(machine.runs).toBe(false);
-    // It may be on the old image: nothing is claimed, and nothing may be deleted.
+    // It may be on the old image: the outcome claims nothing, and no file may be deleted.
     expect(job.log.known).toMatchObject({
       state: 'UNRESOLVED',
       guestHeld: false,

@@ -93,7 +93,7 @@ describe('a job’s log', () => {
     await expect(log.append(READY)).rejects.toThrow('ENOSPC');
     expect(log.job.revision).toBe(2);
     expect(log.changed.now).toBe(before + 1);
-    // The next in the lane is not the worse for it.
+    // The next one in the lane is not affected.
     vi.restoreAllMocks();
     expect((await log.append(READY)).revision).toBe(3);
     await log.close();

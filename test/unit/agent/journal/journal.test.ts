@@ -41,7 +41,7 @@ const SECOND: JournalEntry = { ...CREATED, revision: 2, time: timeOf(2) };
 const LINES = ENTRIES.map((entry) => Buffer.from(encodeLine(entry)));
 const WHOLE = Buffer.concat(LINES);
 
-/** How many bytes the first `count` lines have. */
+/** The length of the first `count` lines, in bytes. */
 function bytesOf(count: number): number {
   return LINES.slice(0, count).reduce((sum, line) => sum + line.length, 0);
 }
@@ -151,7 +151,7 @@ describe('a journal in bytes', () => {
     expect(read?.wholeBytes).toBe(WHOLE.length);
   });
 
-  /** The bytes of all lines but the last, by what they are. */
+  /** The bytes of all lines except the last, by their kind. */
   const middle = Array.from({ length: bytesOf(3) }, (_, at) => at);
   const isSpace = (at: number) => [0, 1, 2].some((line) => at === bytesOf(line) + 8);
   const lastNewline = bytesOf(3) - 1;
@@ -221,7 +221,7 @@ describe('a journal on disk', () => {
       returned = true;
     });
     await reached.promise;
-    // The line is written by now, and all that could go on without the sync has gone on.
+    // The line is written by now, and everything that does not need the sync has been done.
     expect((await readOne(dir.path)).entries).toHaveLength(1);
     expect(returned).toBe(false);
     gate.resolve();

@@ -104,7 +104,7 @@ describe('a jobs folder', () => {
     }
   });
 
-  // As the service wrote it before it wrote down where it had seen the process.
+  // As the service wrote it before it recorded the place of the process.
   it('has a journal of an older service: its job goes on', async () => {
     await using dir = await testDir();
     await copyFile(join(import.meta.dirname, 'before-namespaces.jsonl'), join(dir.path, `${JOB}.jsonl`));

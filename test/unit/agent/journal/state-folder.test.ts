@@ -70,7 +70,7 @@ async function refusalOf(folder: string): Promise<string> {
   );
 }
 
-/** Another user's process that got at the lock, and keeps it. */
+/** Another user's process that has locked it, and keeps the lock. */
 async function holdingTheLock(path: string): Promise<AsyncDisposable> {
   const script = `
     const lock = new (require('node:sqlite').DatabaseSync)(process.argv[1]);

@@ -81,7 +81,7 @@ it.each(['ENOENT', 'ENOTDIR', 'EEXIST', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EBU
   },
 );
 
-/** Each as QEMU 5.2, 7.2, 10.0 and 11.1 say it, where it is not the same. */
+/** Each in the words of QEMU 5.2, 7.2, 10.0 and 11.1, if they differ. */
 describe('the words of QEMU about an NBD server', () => {
   const about = { ...ABOUT, path: 'nbds://h:1/disk0' };
   it.each([
@@ -122,7 +122,7 @@ const said = (desc: string) => isNoSuchNode(new Refused('blockdev-del', 'Generic
 
 describe('the words of QEMU', () => {
   it('about a node that it does not have are recognized in all its versions', () => {
-    // 5.2, twice, and those after it.
+    // 5.2, twice, and the later ones.
     const words = ['Cannot find node x', "Cannot find node named 'x'", "Failed to find node with node-name='x'"];
     expect(words.map(said)).toEqual([true, true, true]);
     expect(said('Node x is in use')).toBe(false);

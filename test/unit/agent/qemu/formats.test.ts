@@ -124,7 +124,7 @@ it('a held guest is resumed at its limit, and a second later, if a formatting be
   const hold = new GuestHold({ machine, record: () => record, logger: pino({ level: 'silent' }) });
   await hold.hold('a', 'a test');
   has('create', 'running');
-  // The job cannot look at the graph, and so it does not let go.
+  // The job cannot look at the graph, and so it keeps its hold.
   const looked = send(NODES).catch((error: unknown) => error);
   await vi.advanceTimersByTimeAsync(2 * HOLD_LIMIT_MS + 1000);
   expect(await looked).toBeInstanceOf(NotSent);

@@ -57,7 +57,7 @@ describe('a thread', () => {
     const print = 'read -r pid rest < /proc/self/stat; echo $pid; exec sleep 1000';
     const outer = spawn('unshare', ['--pid', '--fork', '--kill-child', 'sh', '-c', print], { stdio: 'pipe' });
     try {
-      // A /proc of before the namespace: it prints what this process calls it.
+      // A /proc from before the namespace: it prints this process's id there.
       const [line] = (await once(createInterface({ input: outer.stdout }), 'line')) as [string];
       expect([await hasThread(Number(line), 1), await hasThread(Number(line), Number(line))]).toEqual([true, false]);
     } finally {
@@ -113,7 +113,7 @@ describe('the process behind a socket', () => {
     expect((await findListener(path))?.process.pid).toBe(listener.pid);
   });
 
-  // As a QEMU with a monitor for us and one for its administrator has.
+  // As a QEMU with a monitor for the service and one for its administrator.
   it('is found for each of its sockets, though their names have the same end', async () => {
     await using dir = await testDir();
     const paths = [join(dir.path, 'admin-qmp.sock'), join(dir.path, 'qmp.sock')];
@@ -121,7 +121,7 @@ describe('the process behind a socket', () => {
     for (const path of paths) expect((await findListener(path))?.process.pid).toBe(listener.pid);
   });
 
-  // Both say of themselves that they listen there, and only one of them can be reached.
+  // Both claim to listen there, and only one of them can be reached.
   it('is the one that took the name over from another that lives on', async () => {
     await using dir = await testDir();
     const path = join(dir.path, 'qmp.sock');
@@ -174,7 +174,7 @@ describe('the process behind a socket', () => {
   });
 });
 
-// Only a parent that does not ask how its child has ended has a zombie; Node always asks.
+// Only a parent that does not wait for its child has a zombie; Node always waits.
 const HAS_PYTHON = spawnSync(PYTHON, ['--version']).status === 0;
 if (!HAS_PYTHON) console.warn('NOT TESTED, AS PYTHON IS MISSING: processes that have ended and are zombies');
 
@@ -205,7 +205,7 @@ describe('a process', () => {
     expect(await processPresence({ ...own, bootId: '00000000-0000-4000-8000-000000000000' })).toBe('ENDED');
   });
 
-  // The largest that the kernel gives is less.
+  // The kernel's largest pid is smaller.
   const NOBODY = 4_194_304;
 
   it('that does not exist has ended only in the namespace in which it was seen', async () => {
@@ -214,7 +214,7 @@ describe('a process', () => {
     expect(await processPresence({ ...gone, pidNamespace: 'pid:[1]' })).toBe('UNKNOWN');
   });
 
-  // From the host's own namespace all processes are seen, and none of them began then. (PROC_PID_INIT_INO)
+  // From the host's own namespace all processes are visible, and none of them began then. (PROC_PID_INIT_INO)
   it.skipIf(PID_NAMESPACE !== 'pid:[4026531836]')(
     'of a journal without its namespace has ended if no process of the host has its start',
     async () => {

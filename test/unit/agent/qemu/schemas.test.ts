@@ -13,7 +13,7 @@ const COMMON = [...command('x-debug-query-block-graph'), ...command('job-dismiss
 const NEW = [...COMMON, ...command('query-named-block-nodes', 'flat'), ...command('block-stream', ...STREAM)];
 const OLD = [...COMMON, ...command('query-named-block-nodes'), ...command('block-stream', ...STREAM)];
 
-/** A QEMU of which only this is asked. */
+/** A QEMU that gets only these questions. */
 function qemu(...answers: readonly unknown[]) {
   const asked: string[] = [];
   const left = [...answers];

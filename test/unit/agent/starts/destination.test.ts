@@ -1,4 +1,4 @@
-/** Where a copy may go: nothing outside of the allowed folders, nothing that is there already, nothing in use. */
+/** The allowed destinations of a copy: nothing outside the allowed folders, no existing file, nothing in use. */
 import { execFileSync } from 'node:child_process';
 import { chmod, lstat, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -37,7 +37,7 @@ async function checkedSocket(path: string, folders: readonly string[]): Promise<
   }
 }
 
-/** A new file at this path, seen from a disk that has nothing to do with it. */
+/** A new file at this path, for a disk that does not use it. */
 async function checkNewFile(
   path: string,
   folders: readonly string[],

@@ -89,7 +89,7 @@ describe('the ending of a job', () => {
     expect(endOf(entries, { how, deviceOn, qemuError })).toBe(expected);
   });
 
-  // The pivot was asked for first, and may have been done before QEMU heard of the abort.
+  // The pivot was requested first, and may have been done before QEMU got the abort.
   it('QEMU ended while a pivot was being cancelled', () => {
     const result = { how: 'QEMU_ENDED', deviceOn: 'NOWHERE', qemuError: undefined } as const;
     expect(endOf([...PIVOT, FORCE], result)).toBe('UNRESOLVED JOB_LOST');
@@ -148,7 +148,7 @@ describe('an I/O error', () => {
     ['an active commit', ACTIVE_COMMIT, 'write', 'committing: writing /vm/base.qcow2', BASE],
     ['a commit', COMMIT, 'read', 'committing: reading /vm/middle.qcow2, or an image below it', '/vm/middle.qcow2'],
     ['a commit', COMMIT, 'write', 'committing: writing /vm/base.qcow2', BASE],
-    // QEMU says `read` of all that a stream fails at.
+    // QEMU reports `read` for every error of a stream.
     ['a pull', PULL, 'read', 'pulling', undefined],
     ['a copy that nobody was heard to fail', {}, undefined, 'copying', undefined],
   ] as const)('of %s %j: names the image at a %s: %s', (_name, kind, failedTo, doing, path) => {
@@ -185,7 +185,7 @@ function except(holds: (one: Case) => boolean): string[] {
 }
 
 describe('in every case', () => {
-  // A false done would end this project.
+  // A false "done" is the worst error of this project.
   it('never a false done: COMPLETED is the guest on the destination, or a finish that QEMU ended without error on the source', () => {
     expect(
       except(
@@ -240,7 +240,7 @@ describe('the ending of a job that ends by itself', () => {
   it.each<[string, readonly EntryBody[], Result, ends: string]>([
     ['done', FLUSHED, { ...at('CONCLUDED'), ...NEW }, 'COMPLETED'],
     ['cancelled too late', [...FLUSHED, CANCEL], { ...at('CONCLUDED'), ...NEW }, 'COMPLETED'],
-    // The data is where it should be, whatever the device has done since.
+    // The data is in the right place, whatever the device has done since.
     ['done, unplugged', FLUSHED, { ...at('CONCLUDED'), ...NEW, ...nowhere }, 'COMPLETED'],
     // QEMU's word alone is not enough.
     ['done, and not flushed', [RUNNING], { ...at('CONCLUDED'), ...NEW }, 'UNRESOLVED NOT_ON_DISK'],
@@ -258,7 +258,7 @@ describe('the ending of a job that ends by itself', () => {
     ],
     ['no space', [RUNNING], at('CONCLUDED', NO_SPACE), 'FAILED NO_SPACE'],
     ['an error', [RUNNING], at('CONCLUDED', IO_ERROR), 'FAILED STORAGE_FAILED'],
-    // The header tells what nobody saw.
+    // The header shows the unseen end.
     ['gone, done', FLUSHED, { ...at('VANISHED'), ...NEW }, 'COMPLETED'],
     ['gone, not done', FLUSHED, { ...at('VANISHED'), ...OLD }, 'FAILED JOB_LOST'],
     ['gone, who knows', FLUSHED, { ...at('VANISHED'), ...UNREAD }, 'UNRESOLVED JOB_LOST'],

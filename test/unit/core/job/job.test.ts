@@ -59,7 +59,10 @@ const A_JOB: Readonly<Record<JobState, Job>> = {
   UNRESOLVED: jobOf(RUNNING, READY, pivot(), CONCLUDED, ended('UNRESOLVED')),
 };
 
-/** The state that follows on STARTING, RUNNING, READY, PIVOTING and CANCELLING; '-': refused. Ended refuses all. */
+/**
+ * The state after each entry in STARTING, RUNNING, READY, PIVOTING and CANCELLING; '-': refused. An ended job refuses
+ * all.
+ */
 const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]>> = {
   accepted: [ACCEPTED, '-', '-', '-', '-', '-'],
   followed: [FOLLOWED, '-', '-', '-', '-', 'CANCELLING'],

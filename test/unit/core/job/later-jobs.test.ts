@@ -73,9 +73,9 @@ describe('a file', () => {
       [{ as: 'DISK', path: '/other', key: 'file 1:2', keys: ['file 1:2'], born }, device, true],
       [{ as: 'DISK', path: '/dev/dm-0', key: 'device 8', keys: ['device 8', 'file 1:2', born] }, now, true],
       [{ as: 'DISK', path: '/other', key: 'file 1:2', keys: ['file 1:2'], born: 'inode 2 of 18' }, now, false],
-      // As it was written before times of birth were.
+      // As it was written before birth times were recorded.
       [{ as: 'DISK', path: '/other', key: 'file 9:2', keys: ['file 9:2'] }, now, true],
-      // A file system above others gives a file another time of birth when it is first written to.
+      // A file system above others gives a file another birth time at its first write.
       [{ as: 'DISK', path: '/other', key: 'file 9:2', keys: ['file 9:2'], born: 'inode 2 of 18' }, now, true],
     ];
     for (const [used, file, is] of cases) {
@@ -166,7 +166,7 @@ describe('the place of the guest', () => {
 
   it('is known from one that found it elsewhere', () => {
     expect(moved(ended('bj2', PULL, [RUNNING], ON_SOURCE))).toBe('bj2');
-    // And where nobody knew, by one that found it.
+    // If nobody knew, from a job that found it.
     const unknown = ended('bj1', {}, PIVOTED, GONE);
     expect(moved(ended('bj2', PULL, [RUNNING], ON_SOURCE), unknown)).toBe('bj2');
   });

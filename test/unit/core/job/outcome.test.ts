@@ -38,7 +38,7 @@ const PLACES: readonly (readonly [DeviceOn, string | undefined])[] = [
   ['SOURCE', SOURCE],
   ['DESTINATION', DESTINATION],
   ['ELSEWHERE', ELSEWHERE],
-  // Somebody has closed the node and opened its file under another name.
+  // Another client has closed the node and opened its file under another name.
   ['ELSEWHERE', SOURCE],
   ['ELSEWHERE', DESTINATION],
   ['NOWHERE', undefined],
@@ -76,7 +76,7 @@ const cases: readonly Case[] = STORIES.flatMap(([story, state, entries]) => {
   );
 });
 
-/** The names of the cases for which it is not so: an empty list is what a test expects. */
+/** The names of the cases that break the rule: a test expects an empty list. */
 function except(holds: (one: Case) => boolean, among: readonly Case[] = cases): string[] {
   return among.filter((one) => !holds(one)).map(({ name }) => name);
 }
@@ -94,7 +94,7 @@ describe('the outcome of a job that runs', () => {
     expect(outcomeOf(jobOf(...entries))).toMatchObject({ ...expected, asOf: undefined, safeToDelete: [] });
   });
 
-  // The pivot was asked for, and QEMU may have done it before it heard of the abort.
+  // The pivot was requested, and QEMU may have done it before it got the abort.
   it('does not say where the guest writes while a pivot is being cancelled', () => {
     expect(outcomeOf(jobOf(RUNNING, READY, pivot(), FORCE)).guestWritesTo).toBeUndefined();
   });

@@ -30,7 +30,7 @@ function lastOf(...samples: readonly Partial<Sample>[]): Progress {
   return last;
 }
 
-/** Copied and to be copied, at one sample a second. */
+/** Copied and total bytes, at one sample a second. */
 const series = (...pairs: readonly (readonly [offsetBytes: number, lengthBytes: number])[]) =>
   pairs.map(([offsetBytes, lengthBytes]) => ({ offsetBytes, lengthBytes }));
 

@@ -8,7 +8,7 @@ const DAY_MS = 86_400_000;
 /** By the clock of the state folder; the host's clock does not count. */
 const NOW = 1000 * DAY_MS;
 
-/** A job that ended so many days ago, and left nothing. */
+/** A job that ended this many days ago, without leftovers. */
 function endedAgo(days: number): KnownJob {
   const job = knownOf(jobOf(RUNNING, CONCLUDED, ended('CANCELLED')));
   return { ...job, endedMs: NOW - days * DAY_MS };
@@ -19,7 +19,7 @@ function leftAgo(days: number): KnownJob {
   return { ...knownOf(jobOf(CREATED, RUNNING, CONCLUDED, ended('CANCELLED'))), endedMs: NOW - days * DAY_MS };
 }
 
-/** One that ended long ago, whatever it was. */
+/** A job that ended long ago, of any kind. */
 function old(job: string, accepted: Partial<Accepted>, ...entries: readonly EntryBody[]): KnownJob {
   const { options: _options, ...given } = accepted;
   const made = jobWith({ ...given, job }, ...entries, CONCLUDED, ended('CANCELLED'));

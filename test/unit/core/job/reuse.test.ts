@@ -1,4 +1,4 @@
-/** On whose word a copy rests, and what that word is good for. */
+/** The proof or the caller's word on which a copy depends, and its effect. */
 import { describe, expect, it } from 'vitest';
 import { concludedJob } from '../../../../src/core/job/job.ts';
 import type { Accepted, Concluded, EntryBody, Reused } from '../../../../src/core/job/journal-entry.ts';

@@ -201,7 +201,7 @@ describe('a guest that waits for storage', () => {
   const pivoting = jobWith({ destination: NBD }, RUNNING, READY, pivot());
   const held = jobWith({ destination: NBD }, RUNNING, READY, pivot(), HELD);
 
-  /** So long after QEMU has said that it goes on. */
+  /** The time since QEMU has said that it continues. */
   function waits({
     ms,
     job = held,

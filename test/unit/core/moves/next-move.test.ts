@@ -41,7 +41,7 @@ type Asked = Readonly<Partial<Record<Asking | Circumstance, boolean>>> & { reado
 
 const NOT_ASKED: Asked = {
   stopsSoon: true,
-  // Carried over already, or there are none: the cases that are about bitmaps say otherwise.
+  // Carried over already, or there are none: the cases about bitmaps set it otherwise.
   bitmaps: true,
 };
 
@@ -97,7 +97,7 @@ function seen(status: QemuJobStatus, job: Partial<SeenJob> = {}, more: Partial<O
       status,
       error: undefined,
       ioStatus: 'ok',
-      // QEMU pauses a job for every error that it waits with.
+      // QEMU pauses a job for every error that it waits for.
       paused: job.ioStatus !== undefined && job.ioStatus !== 'ok',
       speedBytesPerSecond: OPTIONS.bandwidthBytesPerSecond,
       remainingBytes: 0,
@@ -504,7 +504,7 @@ describe('the next move', () => {
     expect(nextMove(wanted, seen('running'), { ...NOT_ASKED, pause: true })).toEqual(WAIT);
     expect(nextMove(wanted, paused, NOT_ASKED)).toEqual(record(USER));
     expect(nextMove(jobOf(RUNNING), paused, { ...NOT_ASKED, pauseLasts: true })).toEqual(record(USER));
-    // While QEMU drains its disks a job looks the same for a moment.
+    // While QEMU drains its disks, a job looks the same for a moment.
     expect(nextMove(jobOf(RUNNING), paused, NOT_ASKED)).toEqual(WAIT);
     expect(nextMove(jobOf(RUNNING, USER), paused, NOT_ASKED)).toEqual(WAIT);
     expect(nextMove(jobOf(RUNNING, USER), seen('running'), NOT_ASKED)).toEqual(record({ entry: 'resumed' }));
@@ -653,7 +653,7 @@ interface Combination {
   readonly move: Move;
 }
 
-/** The combinations for which it does not hold, in words, at most five: an empty list is what a test expects. */
+/** The combinations that break the rule, in words, at most five: a test expects an empty list. */
 function except(holds: (one: Combination) => boolean): string[] {
   const wrong: string[] = [];
   for (const [name, job] of jobs) {
@@ -793,7 +793,7 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
   });
 });
 
-/** Does as the moves say, QEMU answering and staying as it is, until there is nothing more to do. */
+/** Executes the moves, with a QEMU that answers and does not change, until there is nothing more to do. */
 function movesUntilRest({ job: from, seen: at, asked: before }: Combination): number {
   let job = from;
   let what = at;

@@ -1,4 +1,4 @@
-/** All jobs of a fleet, watched: hosts that come, go, and come back, and how often their agents are asked. */
+/** A watch of all jobs of a fleet: hosts that come, go, and come back, and the number of questions to their agents. */
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BlockJobs, Call, Requests } from '../../../../src/core/block-jobs.ts';
@@ -12,7 +12,7 @@ import { JobsWatcher, JournalJobs } from '../../../support/service/journal-jobs.
 import { until } from '../../../support/until.ts';
 import { CANCEL, ended, READY, RUNNING } from '../../core/stories.ts';
 
-/** An agent, and the way to it. */
+/** An agent, and the connection to it. */
 class Site {
   readonly jobs: JournalJobs;
   readonly host: string;
@@ -27,7 +27,7 @@ class Site {
     this.jobs = jobs;
   }
 
-  /** Resolves when nobody watches there any more. */
+  /** Resolves when it has no watchers any more. */
   async untilLeft(): Promise<void> {
     await until('the end of the streams', this.#left, () => this.open === 0);
   }

@@ -1,4 +1,4 @@
-/** Watches through a gateway, over an agent that does what the test says. */
+/** Watches through a gateway, over an agent that the test controls. */
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { Call } from '../../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../../src/core/errors.ts';
@@ -15,7 +15,7 @@ import { JOB, jobOf, READY, RUNNING } from '../../core/stories.ts';
 const base = publicJob(jobOf());
 const ENDED_AT = 6;
 
-/** The job as it is at a revision: it ends with the sixth. */
+/** The job at a revision: it ends with the sixth. */
 function viewAt(revision: number): JobView {
   const state = revision >= ENDED_AT ? 'COMPLETED' : revision > 2 ? jobOf(RUNNING, READY).state : 'RUNNING';
   return { job: { ...base, revision, state }, progress: undefined };
@@ -26,7 +26,7 @@ function event(type: JobEvent['type'], revision: number, more: Partial<EventFact
   return new JobEvent({ ...viewAt(revision), type, time, detail, ...more });
 }
 
-/** An agent whose journal grows when the test says so, and whose streams break when the test says so. */
+/** An agent whose journal grows, and whose streams break, when the test says so. */
 class Script {
   readonly asked: WatchRequest[] = [];
   readonly #changed = new Wake();
@@ -98,7 +98,7 @@ const request = (afterRevision?: number, progressIntervalMs?: number): WatchRequ
   progressIntervalMs,
 });
 
-/** All who watch the job, each after it has been shown to them. */
+/** All watchers of the job, each allowed to read it. */
 class SharedWatches {
   readonly #script: Script;
   readonly #watches: Watches<SharedWatch>;
@@ -122,7 +122,7 @@ function watches(script: Script, limit = 100): SharedWatches {
   return new SharedWatches(script, limit);
 }
 
-/** Collects revisions, and of COMPACTED minus the oldest; `reached(n)` resolves when revision n was seen. */
+/** Collects revisions, and minus the oldest one for COMPACTED; `reached(n)` resolves when revision n was seen. */
 function follow(all: SharedWatches, from: number, asked: WatchRequest, signal = new AbortController().signal) {
   const seen: number[] = [];
   const more = new Wake();
