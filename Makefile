@@ -93,7 +93,7 @@ fuzz: $(INSTALLED) ## send a service with a QEMU random requests: valid, almost 
 	@FUZZ_REQUESTS=$(or $(REQUESTS),1000000) $(if $(SEED),FUZZ_SEED=$(SEED)) vitest run --project qemu test/qemu/any-request.test.ts
 
 .PHONY: bench
-bench: $(INSTALLED) ## measure copies, also with libvirt and bare QMP; deep chains; many journals; a fleet of 1,000 hosts; calls during floods (about eight minutes)
+bench: build ## measure copies, also with libvirt and bare QMP; deep chains; many journals; a fleet of 1,000 hosts; calls during floods (about eight minutes)
 	@bash test/support/setup.sh bench
 	@node test/bench/copy.ts
 	@node test/bench/deep.ts

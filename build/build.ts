@@ -3,7 +3,8 @@
  * client (dist/blockjobd-client). Paths between files are those of the repository.
  */
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
+import { bundle } from './bundle.ts';
 import { manPages } from './man.ts';
 import { CLIENT, MANIFEST, PROGRAM, ROOT, readJson, revision, run } from './places.ts';
 
@@ -12,8 +13,9 @@ interface Lock {
 }
 
 /** The commands, and where they begin. */
-const COMMANDS = { blockjobd: 'src/main.js', blockjob: 'src/blockjob.js' };
+const COMMANDS = { blockjobd: 'src/main.js', blockjob: 'bin/blockjob' };
 const COMPILED = join(ROOT, 'dist/compiled');
+const OF_COMMAND = ['src/cli', 'src/client', 'src/blockjob.js'];
 
 function copy(from: string, to: string, only: (path: string) => boolean = () => true): void {
   mkdirSync(dirname(to), { recursive: true });
@@ -44,7 +46,8 @@ function common(folder: string, manifest: object): void {
 
 function program(): void {
   rmSync(PROGRAM, { recursive: true, force: true });
-  copy(COMPILED, PROGRAM, isNoType);
+  // The sources of the command are left out: it is one file.
+  copy(COMPILED, PROGRAM, (path) => isNoType(path) && !OF_COMMAND.includes(relative(COMPILED, path)));
   // The generated JavaScript, and the files that the program reads when it runs.
   for (const name of ['blockjob.binpb', 'es', 'page']) {
     copy(join(ROOT, 'generated', name), join(PROGRAM, 'generated', name), isNoType);
@@ -54,6 +57,9 @@ function program(): void {
   const { name, description, dependencies } = MANIFEST;
   const man = manPages(join(PROGRAM, 'man'));
   common(PROGRAM, { name, description, build: revision(), bin: COMMANDS, man, dependencies });
+  // The version that it tells is that of the package.
+  copy(join(PROGRAM, 'package.json'), join(COMPILED, 'package.json'));
+  bundle(join(COMPILED, 'src/blockjob.js'), join(PROGRAM, COMMANDS.blockjob));
   // With this file npm installs the tested versions: it is the lock file without the packages for development.
   const lock = readJson(join(ROOT, 'package-lock.json')) as Lock;
   const own = readJson(join(PROGRAM, 'package.json'));

@@ -50,7 +50,7 @@ function compressed(path: string, text: string | Buffer): void {
 /** The program as npm installs it, with its dependencies and nothing else. */
 function program(): void {
   const home = staged(HOME);
-  for (const name of ['package.json', 'npm-shrinkwrap.json', 'deploy/health.js', 'generated', 'src']) {
+  for (const name of ['package.json', 'npm-shrinkwrap.json', 'bin', 'deploy/health.js', 'generated', 'src']) {
     cpSync(join(PROGRAM, name), join(home, name), { recursive: true });
   }
   run(home, 'npm', 'ci', '--silent', '--omit=dev', '--ignore-scripts', '--no-bin-links');
@@ -102,7 +102,7 @@ function completions(): void {
     ['fish', '/usr/share/fish/vendor_completions.d/blockjob.fish'],
     ['zsh', '/usr/share/zsh/vendor-completions/_blockjob'],
   ] as const) {
-    writeFileSync(staged(path), run(staged(HOME), process.execPath, 'src/blockjob.js', 'completion', shell));
+    writeFileSync(staged(path), run(staged(HOME), process.execPath, 'bin/blockjob', 'completion', shell));
   }
 }
 

@@ -1,5 +1,5 @@
 /** The version of this program's package, and the commit of its build, which `make build` adds. */
-import { readFileSync } from 'node:fs';
+import manifest from '../../package.json' with { type: 'json' };
 
 interface Manifest {
   readonly version: string;
@@ -7,7 +7,4 @@ interface Manifest {
   readonly build?: string;
 }
 
-const manifest = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as Manifest;
-
-export const VERSION = manifest.version;
-export const BUILD = manifest.build ?? 'dev';
+export const { version: VERSION, build: BUILD = 'dev' }: Manifest = manifest;

@@ -5,12 +5,12 @@
 import { rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { PROGRAM } from '../../build/places.ts';
 import { OnReady } from '../../generated/blockjob/v1/job.ts';
 import { present } from '../support/checks.ts';
 import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
 import { Libvirt } from '../support/real-qemu/libvirt.ts';
 import { type Qemu, type QmpEvent, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
-import { REPOSITORY } from '../support/service/service.ts';
 
 const SIZES_MIB = [64, 1024];
 const ROUNDS = 12;
@@ -89,7 +89,7 @@ async function byOneCall(site: Site, mib: number, held: AsyncDisposableStack): P
 
 async function byOurCommand(site: Site, mib: number, held: AsyncDisposableStack): Promise<Contender> {
   const { disk, dir, top } = await ours(site, mib, held);
-  const command = [join(REPOSITORY, 'src/blockjob.ts'), '--address', site.service.address];
+  const command = [join(PROGRAM, 'bin/blockjob'), '--address', site.service.address];
   const copy: Way = async (path) =>
     await run(process.execPath, [...command, 'copy', disk.domain, disk.disk, '--dest', path, '--wait', '--pivot']);
   return { name: '`blockjob copy --wait --pivot`', dir, image: top.path, times: [], copy };

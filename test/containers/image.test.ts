@@ -90,7 +90,7 @@ describe.skipIf(needs('docker', 'qemu'))('the image of deploy/Dockerfile', () =>
       return /^web1 /m.test(await shown(ASK)) || undefined;
     });
     const copy = join(folder, 'copy.qcow2');
-    await docker('exec', NAME, 'node', 'src/blockjob.js', 'copy', 'web1', 'vd0', copy, '--wait', '--pivot');
+    await docker('exec', NAME, 'blockjob', 'copy', 'web1', 'vd0', copy, '--wait', '--pivot');
     expect((await qemu.admin.block('vd0')).inserted?.file).toBe(copy);
   });
 });

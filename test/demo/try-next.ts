@@ -17,7 +17,7 @@ export function linesToTry({ address, domain, disk, folder, kept }: Place): stri
     `"destination": {"file": "${folder}/next.qcow2"}, "bandwidth_bytes_per_second": 30000000, "granularity_bytes": 4096}`;
   const buf = (method: string, body: string) =>
     `  buf curl --protocol grpc --http2-prior-knowledge -d '${body}' http://${at}/blockjob.v1.${method}`;
-  const blockjob = (words: string) => `  npm run -s blockjob -- --address ${at} ${words}`;
+  const blockjob = (words: string) => `  bin/blockjob --address ${at} ${words}`;
   const grpcurl = (method: string, body: string) => `  grpcurl -plaintext -d '${body}' ${at} blockjob.v1.${method}`;
 
   const look = [

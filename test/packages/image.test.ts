@@ -2,7 +2,7 @@
 import { cp, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { revision } from '../../build/places.ts';
+import { MANIFEST, revision } from '../../build/places.ts';
 import { run, testDir } from '../support/real-qemu/qemu.ts';
 import { REPOSITORY } from '../support/service/service.ts';
 
@@ -35,6 +35,9 @@ test('the service runs with the files of the image', async () => {
   const { stdout } = await run(process.execPath, [main, 'gateway', '--help']);
   expect(stdout).toContain('serve the VMs of a whole fleet');
   expect((await run(process.execPath, [main, '--version'])).stdout).toContain(` (${revision()})\n`);
+  const command = join(image.path, 'bin/blockjob');
+  expect(stage).toContain('ENV PATH=/opt/blockjobd/bin:$PATH');
+  expect((await run(command, ['--version'])).stdout).toBe(`blockjob ${MANIFEST.version} (${revision()})\n`);
   const probe = await run(process.execPath, [join(image.path, 'deploy/health.js')], { accept: [1] });
   expect(probe.stderr).toContain('ENOENT');
 });

@@ -1,6 +1,6 @@
 /** The output of `make packages` is installed as users install it, and used. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { revision } from '../../build/places.ts';
@@ -76,6 +76,10 @@ describe.skipIf(needs('qemu', 'packages'))('of the packages', () => {
       expect(await inFolder(user, join('node_modules/.bin', command), '--version')).toBe(`${command} ${name}`);
     }
     const home = join(user, 'node_modules/blockjobd');
+    // One file, with nothing beside it.
+    const alone = join(user, 'alone.mjs');
+    await copyFile(join(home, 'bin/blockjob'), alone);
+    expect(await inFolder('/', process.execPath, alone, '--version')).toBe(`blockjob ${name}`);
     const sources = readdirSync(home, { recursive: true, encoding: 'utf8' });
     expect(sources.filter((path) => path.endsWith('.ts') && !path.includes('node_modules'))).toEqual([]);
 

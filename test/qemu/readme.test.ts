@@ -53,7 +53,7 @@ describe.skipIf(needs('qemu'))('the commands of README.md', () => {
     const { scripts } = JSON.parse(await readFile(join(REPOSITORY, 'package.json'), 'utf8')) as {
       readonly scripts: Readonly<Record<string, string>>;
     };
-    expect(scripts).toMatchObject({ blockjobd: 'node src/main.ts', blockjob: 'node src/blockjob.ts' });
+    expect(scripts).toMatchObject({ blockjobd: 'node src/main.ts' });
   });
 
   test('show the VM and its disk, and copy it with a pivot', async () => {

@@ -19,7 +19,7 @@ const [END = ''] = page.section('7. Clean up').commands;
 
 /** The installed programs, and grpcurl's arguments, as far as the page uses them, translated for buf. */
 const COMMANDS = `set -euo pipefail
-blockjob() { node ${join(REPOSITORY, 'src/blockjob.ts')} "$@"; }
+blockjob() { ${join(REPOSITORY, 'bin/blockjob')} "$@"; }
 grpcurl() {
   [ "$1 $2" = "-plaintext -d" ] || return 9
   buf curl --protocol grpc --http2-prior-knowledge -d "$3" "http://$4/$5"
