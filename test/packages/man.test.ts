@@ -9,7 +9,7 @@ import { REPOSITORY } from '../support/service/service.ts';
 const FOLDER = join(REPOSITORY, 'dist/blockjobd');
 
 async function help(script: string, ...words: readonly string[]): Promise<string> {
-  return (await run(process.execPath, [join(FOLDER, 'src', script), ...words, '--help'])).stdout;
+  return (await run(process.execPath, [join(FOLDER, script), ...words, '--help'])).stdout;
 }
 
 /** The entries below a heading of a help text, by their first word. */
@@ -21,8 +21,8 @@ function listed(text: string, heading: string): readonly string[] {
 
 describe.skipIf(needs('packages'))('the manual page', () => {
   test.each([
-    ['blockjobd', 'main.js'],
-    ['blockjob', 'blockjob.js'],
+    ['blockjobd', 'src/main.js'],
+    ['blockjob', 'bin/blockjob'],
   ])('of %s is valid roff, and has each command with its options', async (name, script) => {
     const page = join(FOLDER, 'man', `${name}.1`);
     const checked = await run('groff', ['-ww', '-man', '-Tutf8', '-z', page]);

@@ -10,6 +10,8 @@ import { makeChain, run, startQemu, testDir } from '../support/real-qemu/qemu.ts
 import { REPOSITORY, Service } from '../support/service/service.ts';
 
 const MIB = 1 << 20;
+/** It reads every file of the package. */
+const LINTIAN_MS = 300_000;
 const PACKAGES = join(REPOSITORY, 'dist/packages');
 const { version: VERSION } = JSON.parse(readFileSync(join(REPOSITORY, 'package.json'), 'utf8')) as { version: string };
 /** The Node of the tests, without options: it does not strip types. */
@@ -140,7 +142,8 @@ describe.skipIf(needs('qemu', 'packages'))('of the packages', () => {
   });
 
   test('lintian finds no error in the Debian package', async () => {
-    const { stdout } = await run('lintian', ['--allow-root', '--fail-on', 'error', '--tag-display-limit', '0', debian]);
+    const args = ['--allow-root', '--fail-on', 'error', '--tag-display-limit', '0', debian];
+    const { stdout } = await run('lintian', args, { timeoutMs: LINTIAN_MS });
     expect(stdout).not.toMatch(/^E:/m);
   });
 
