@@ -6,6 +6,8 @@ import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { QemuProcess } from '../../core/job/journal-entry.ts';
 import type { FileOwner } from '../../core/job/step.ts';
+import { inTime } from '../../lib/in-time.ts';
+import { Rounds } from '../../lib/rounds.ts';
 import { descriptorsOf, processes } from '../host/proc.ts';
 import { FIRST_NAMESPACE, isProcessThere, showsAll, sight } from '../host/sight.ts';
 
@@ -20,21 +22,30 @@ export interface ProcessFacts {
 /** The flag of a listening socket in /proc/net/unix (__SO_ACCEPTCON). */
 const LISTENING = 0x10000;
 
+/** A file system that hangs must not keep everybody from being found: its socket is taken by its name. */
+const REAL_PATH_MS = 1000;
+
 /**
  * Finds the process that listens on a socket; the last one if several took its name one after the other. Undefined if
  * /proc does not show it: another user's process and we are not root, another pid or network namespace, or nobody
- * listens any more.
+ * listens any more. One look at /proc serves all who ask before it begins.
  */
 export async function findListener(socketPath: string): Promise<ProcessFacts | undefined> {
-  const wanted = await realSocket(socketPath);
-  const listeners = await listeningSockets();
-  // It has the same name. Only its process knows the folder of a relative name.
+  return await looks.ask(socketPath);
+}
+
+const looks = new Rounds(findListeners);
+
+async function findListeners(socketPaths: readonly string[]): Promise<readonly (ProcessFacts | undefined)[]> {
+  const wanted = await Promise.all(socketPaths.map(realSocket));
+  const found = new Map(wanted.map((path): [string, ProcessFacts[]] => [path, []]));
+  const names = new Set(wanted.map((path) => basename(path)));
+  // They have the same name. Only its process knows the folder of a relative name.
   const links = new Map<string, string>();
-  for (const { inode, path } of listeners) {
-    if (basename(path) !== basename(wanted)) continue;
-    if (!isAbsolute(path) || (await realSocket(path)) === wanted) links.set(`socket:[${inode}]`, path);
+  for (const { inode, path } of await listeningSockets()) {
+    if (!names.has(basename(path))) continue;
+    if (!isAbsolute(path) || found.has(await realSocket(path))) links.set(`socket:[${inode}]`, path);
   }
-  const found: ProcessFacts[] = [];
   for await (const pid of processes()) {
     if (links.size === 0) break;
     const bound = descriptorsOf(pid)?.filter(({ name }) => links.has(name)) ?? [];
@@ -42,24 +53,29 @@ export async function findListener(socketPath: string): Promise<ProcessFacts | u
     if (facts === undefined) continue;
     for (const { name } of bound) {
       const path = resolve(facts.workingDirectory, links.get(name) ?? '');
-      if ((await realSocket(path)) !== wanted) continue;
+      const listeners = found.get(await realSocket(path));
+      if (listeners === undefined) continue;
       // Other holders have inherited it from this one.
       links.delete(name);
-      found.push(facts);
+      listeners.push(facts);
     }
   }
   // A socket that has lost its name to a later one still reports that name.
-  const [newest] = found.toSorted((a, b) => Number(b.process.startTime) - Number(a.process.startTime));
-  return newest;
+  const newest = (one: ProcessFacts, other: ProcessFacts) =>
+    Number(other.process.startTime) - Number(one.process.startTime);
+  return wanted.map((path) => found.get(path)?.toSorted(newest)[0]);
 }
 
 /** The path of the socket without symbolic links: /var/run is /run, and each may be the one that was bound. */
 async function realSocket(path: string): Promise<string> {
-  const real = await realpath(path).catch(() => undefined);
+  const real = await realPath(path);
   if (real !== undefined) return real;
   // Its file may have been removed.
-  const folder = await realpath(dirname(path)).catch(() => dirname(path));
-  return join(folder, basename(path));
+  return join((await realPath(dirname(path))) ?? dirname(path), basename(path));
+}
+
+async function realPath(path: string): Promise<string | undefined> {
+  return await inTime(realpath(path), REAL_PATH_MS);
 }
 
 async function listeningSockets(): Promise<{ inode: string; path: string }[]> {
