@@ -98,6 +98,7 @@ bench: build ## measure copies, also with libvirt and bare QMP; deep chains; man
 	@node test/bench/copy.ts
 	@node test/bench/deep.ts
 	@node test/bench/journals.ts
+	@node test/bench/vms.ts
 	@node test/bench/fleet.ts
 	@node test/bench/floods.ts
 

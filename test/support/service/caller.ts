@@ -163,10 +163,17 @@ export class Caller {
     return present((await call<GetServerInfoResponse>(this.server, 'getServerInfo', {})).server);
   }
 
+  /** All pages of them. */
   async listDomains(): Promise<ListDomainsResponse['domains']> {
-    const request = ListDomainsRequest.fromPartial({});
-    const { domains } = await call<ListDomainsResponse>(this.domains, 'listDomains', request);
-    return domains;
+    const found: ListDomainsResponse['domains'] = [];
+    let pageToken = '';
+    do {
+      const request = ListDomainsRequest.fromPartial({ pageToken, pageSize: 500 });
+      const page = await call<ListDomainsResponse>(this.domains, 'listDomains', request);
+      found.push(...page.domains);
+      pageToken = page.nextPageToken;
+    } while (pageToken !== '');
+    return found;
   }
 
   async getDomain(domain: string): Promise<NonNullable<GetDomainResponse['domain']>> {
