@@ -1,7 +1,7 @@
 /** Requests as callers send them, before any check. */
 import type { Destination, Encryption, NbdExport } from './destination.ts';
 import type { Job } from './job/job.ts';
-import type { JobFilter, Labels } from './job/labels.ts';
+import type { JobFilter, Labels, WatchFilter } from './job/labels.ts';
 import type { Accept, ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
 import type { Positions } from './jobs-message.ts';
 
@@ -146,7 +146,7 @@ export interface WatchRequest {
   readonly progressIntervalMs: number | undefined;
 }
 
-export interface WatchJobsRequest extends JobFilter {
+export interface WatchJobsRequest extends WatchFilter {
   /** After what each host goes on; one that is not there begins with a snapshot. */
   readonly positions: Positions;
   readonly progressIntervalMs: number | undefined;

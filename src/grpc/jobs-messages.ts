@@ -13,7 +13,8 @@ import { positionsOf, ResumeTokens } from './resume-token.ts';
 import { statusOf } from './status.ts';
 
 export function toWatchJobsRequest(message: WatchJobsRequest): Requests['watchJobs'] {
-  const filter = { domain: message.domain, labels: message.labelFilter, createdBy: message.createdByFilter };
+  const { domain, labelFilter: labels, createdByFilter: createdBy, activeOnly } = message;
+  const filter = { domain, labels, createdBy, activeOnly };
   const positions = positionsOf(message.resumeToken, filter);
   return { ...filter, positions, progressIntervalMs: toMs(message.progressInterval) };
 }

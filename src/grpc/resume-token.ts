@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { canonical } from '../core/canonical.ts';
-import type { JobFilter } from '../core/job/labels.ts';
+import type { WatchFilter } from '../core/job/labels.ts';
 import { type JobsMessage, type Position, type Positions, positionsIn } from '../core/jobs-message.ts';
 import { invalidField } from '../core/rules/rule.ts';
 import { BOUNDS } from './bounds.ts';
@@ -16,7 +16,7 @@ const SHORT = 1024;
 const AT_LEAST_EACH = 100;
 
 /** Throws FIELD_INVALID for a token of a watch with other filters. The token '' has no positions. */
-export function positionsOf(token: string, filter: JobFilter): Positions {
+export function positionsOf(token: string, filter: WatchFilter): Positions {
   if (token === '') return new Map();
   const [version, jobs, ...places] = Buffer.from(token, 'base64url').toString().split('\n');
   if (version !== VERSION) throw invalidField('resume_token', 'is not a token of WatchJobs; watch again without it');
@@ -36,7 +36,7 @@ export class ResumeTokens {
   readonly #places = new Map<string, string>();
   #since = 0;
 
-  constructor({ positions, ...filter }: JobFilter & { readonly positions: Positions }) {
+  constructor({ positions, ...filter }: WatchFilter & { readonly positions: Positions }) {
     this.#jobs = digestOf(filter);
     this.#take(positions);
   }
@@ -75,9 +75,9 @@ export class ResumeTokens {
   }
 }
 
-function digestOf({ domain, labels, createdBy }: JobFilter): string {
+function digestOf({ domain, labels, createdBy, activeOnly }: WatchFilter): string {
   return createHash('sha256')
-    .update(JSON.stringify(canonical({ domain, labels, createdBy })) ?? '')
+    .update(JSON.stringify(canonical({ domain, labels, createdBy, activeOnly })) ?? '')
     .digest('base64url')
     .slice(0, 8);
 }

@@ -8,7 +8,7 @@
  */
 import type { Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
-import { isMeant, type JobFilter, type Placed } from '../core/job/labels.ts';
+import { isMeant, type Placed, type WatchFilter } from '../core/job/labels.ts';
 import type { Progress } from '../core/job/progress.ts';
 import { type JobsMessage, type Position, positionsIn } from '../core/jobs-message.ts';
 import { mayRead } from '../core/rights.ts';
@@ -31,7 +31,7 @@ export interface JobsFeed {
   behind(watcher: JobsWatcher): AsyncIterable<JobsMessage>;
 }
 
-export interface JobsWatcher extends JobFilter {
+export interface JobsWatcher extends WatchFilter {
   /** Undefined if it begins with a snapshot. */
   readonly after: Position | undefined;
   readonly intervalMs: number;

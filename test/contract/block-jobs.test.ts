@@ -270,6 +270,14 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     await again.until('complete');
     await again.leave();
     expect(again.seen.filter((text) => !text.startsWith('synced'))).toEqual(['complete']);
+    const shownOf = async (more: object) => {
+      const anew = new JobsWatcher(here.jobs, { labels, ...more });
+      await anew.until('complete');
+      await anew.leave();
+      return anew.seen.filter((text) => text.startsWith('SNAPSHOT'));
+    };
+    expect(await shownOf({})).toEqual([`SNAPSHOT ${name}:${last.revision}`]);
+    expect(await shownOf({ activeOnly: true })).toEqual([]);
     const listed = await here.jobs.listJobs({ domain: '', states: [], labels, ...PAGE }, PATIENT);
     expect(listed.items.map((one) => one.job.accepted.job)).toEqual([id]);
     const other = { ...labels, more: '' };

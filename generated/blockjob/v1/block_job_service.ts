@@ -975,7 +975,14 @@ export interface WatchJobsRequest {
    * Sets the least time between two PROGRESS events of one job. 100 milliseconds to 1 hour, else FIELD_INVALID. Absent: 1
    * second.
    */
-  progressInterval?: Duration | undefined;
+  progressInterval?:
+    | Duration
+    | undefined;
+  /**
+   * Leaves the jobs that have ended out of each snapshot. The events of all other jobs are told, their ends too. For a
+   * client that shows what goes on, and reads ended jobs with ListJobs. It is one of the filters of a resume_token.
+   */
+  activeOnly: boolean;
 }
 
 export interface WatchJobsRequest_LabelFilterEntry {
@@ -5482,7 +5489,14 @@ export const ReclaimResult: MessageFns<ReclaimResult> = {
 };
 
 function createBaseWatchJobsRequest(): WatchJobsRequest {
-  return { domain: "", labelFilter: {}, createdByFilter: "", resumeToken: "", progressInterval: undefined };
+  return {
+    domain: "",
+    labelFilter: {},
+    createdByFilter: "",
+    resumeToken: "",
+    progressInterval: undefined,
+    activeOnly: false,
+  };
 }
 
 export const WatchJobsRequest: MessageFns<WatchJobsRequest> = {
@@ -5501,6 +5515,9 @@ export const WatchJobsRequest: MessageFns<WatchJobsRequest> = {
     }
     if (message.progressInterval !== undefined) {
       Duration.encode(message.progressInterval, writer.uint32(42).fork()).join();
+    }
+    if (message.activeOnly !== false) {
+      writer.uint32(48).bool(message.activeOnly);
     }
     return writer;
   },
@@ -5561,6 +5578,14 @@ export const WatchJobsRequest: MessageFns<WatchJobsRequest> = {
             message.progressInterval = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.activeOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5618,6 +5643,11 @@ export const WatchJobsRequest: MessageFns<WatchJobsRequest> = {
         : isSet(object.progress_interval)
         ? Duration.fromJSON(object.progress_interval)
         : undefined,
+      activeOnly: isSet(object.activeOnly)
+        ? globalThis.Boolean(object.activeOnly)
+        : isSet(object.active_only)
+        ? globalThis.Boolean(object.active_only)
+        : false,
     };
   },
 
@@ -5644,6 +5674,9 @@ export const WatchJobsRequest: MessageFns<WatchJobsRequest> = {
     if (message.progressInterval !== undefined) {
       obj.progressInterval = Duration.toJSON(message.progressInterval);
     }
+    if (message.activeOnly !== false) {
+      obj.activeOnly = message.activeOnly;
+    }
     return obj;
   },
 
@@ -5667,6 +5700,7 @@ export const WatchJobsRequest: MessageFns<WatchJobsRequest> = {
     message.progressInterval = (object.progressInterval !== undefined && object.progressInterval !== null)
       ? Duration.fromPartial(object.progressInterval)
       : undefined;
+    message.activeOnly = object.activeOnly ?? false;
     return message;
   },
 };

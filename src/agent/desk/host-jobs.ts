@@ -186,7 +186,8 @@ export class HostJobs implements JobsFeed {
   async *#snapshot(watcher: JobsWatcher, seen: Map<string, number>): AsyncGenerator<JobsMessage, number> {
     const { jobs, views, host } = this.#options;
     let shown = 0;
-    const all = jobs.known.newestFirst.filter(({ job }) => wants(watcher, job));
+    const { activeOnly = false } = watcher;
+    const all = jobs.known.newestFirst.filter(({ job, ended }) => wants(watcher, job) && !(activeOnly && ended));
     for (let at = 0; at < all.length && !watcher.call.signal.aborted; at += AT_ONCE) {
       const logs = await jobs.known.openAll(all.slice(at, at + AT_ONCE));
       for (const { job, progress } of await views.now(logs)) {

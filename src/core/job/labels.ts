@@ -10,6 +10,12 @@ export interface JobFilter {
   readonly createdBy?: string;
 }
 
+/** Which jobs a watch is of. */
+export interface WatchFilter extends JobFilter {
+  /** No snapshot has those that have ended. Undefined: each has. */
+  readonly activeOnly?: boolean;
+}
+
 export interface Labelled {
   /** Undefined if it has none, as in older journals. */
   readonly labels?: Labels;

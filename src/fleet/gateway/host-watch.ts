@@ -8,7 +8,8 @@ import type { JobsFeed, JobsWatcher } from '../../watch/follow-jobs.ts';
 import { Recent } from '../../watch/recent.ts';
 import { type AgentJobs, agentJobs } from './agent-jobs.ts';
 
-const ALL = { domain: '' };
+/** What has ended is of no use to it: a snapshot of it leads to nothing that is kept. */
+const ALL = { domain: '', activeOnly: true };
 
 export class HostWatch implements JobsFeed {
   readonly recent: Recent;

@@ -2,7 +2,7 @@
 import type { WatchJobsRequest, WatchJobsResponse } from '../../../generated/blockjob/v1/block_job_service.ts';
 import type { Requests } from '../../core/block-jobs.ts';
 import { failure } from '../../core/errors.ts';
-import type { JobFilter } from '../../core/job/labels.ts';
+import type { WatchFilter } from '../../core/job/labels.ts';
 import type { JobsMessage } from '../../core/jobs-message.ts';
 import { fromMs } from '../durations.ts';
 import { positionsOf, ResumeTokens } from '../resume-token.ts';
@@ -10,7 +10,7 @@ import { toJobEvent } from './answers.ts';
 import { failureOf } from './failure.ts';
 
 export function fromWatchJobsRequest(request: Requests['watchJobs']): WatchJobsRequest {
-  const { domain, labels, createdBy, progressIntervalMs } = request;
+  const { domain, labels, createdBy, activeOnly, progressIntervalMs } = request;
   return {
     domain,
     labelFilter: { ...labels },
@@ -18,6 +18,7 @@ export function fromWatchJobsRequest(request: Requests['watchJobs']): WatchJobsR
     // The token of a heartbeat has all positions.
     resumeToken: new ResumeTokens(request).after({ is: 'HEARTBEAT', positions: new Map() }),
     progressInterval: progressIntervalMs === undefined ? undefined : fromMs(progressIntervalMs),
+    activeOnly: activeOnly ?? false,
   };
 }
 
@@ -25,7 +26,7 @@ export function fromWatchJobsRequest(request: Requests['watchJobs']): WatchJobsR
 export function toJobsMessage(
   { about, resumeToken }: WatchJobsResponse,
   host: string,
-  filter: JobFilter,
+  filter: WatchFilter,
 ): JobsMessage | undefined {
   const positions = positionsOf(resumeToken, filter);
   const position = positions.get(host);

@@ -32,8 +32,9 @@ describe('a resume token', () => {
   it('is valid for the same filters, in any order of labels', () => {
     const token = tokenOf(fleetOf(1));
     expect(positionsOf(token, { ...FILTER, labels: { a: '1', b: '2' } }).size).toBe(1);
-    for (const other of [{ domain: 'vm2' }, { labels: { a: '1' } }, { createdBy: '' }])
+    for (const other of [{ domain: 'vm2' }, { labels: { a: '1' } }, { createdBy: '' }, { activeOnly: true }])
       expect(() => positionsOf(token, { ...FILTER, ...other })).toThrow('other filters');
+    expect(positionsOf(token, { ...FILTER, activeOnly: false }).size).toBe(1);
     expect(() => positionsOf('nonsense', FILTER)).toThrow('is not a token of WatchJobs');
     expect(positionsOf('', FILTER).size).toBe(0);
   });

@@ -1485,6 +1485,14 @@ export declare type WatchJobsRequest = Message<"blockjob.v1.WatchJobsRequest"> &
    * @generated from field: google.protobuf.Duration progress_interval = 5;
    */
   progressInterval?: Duration | undefined;
+
+  /**
+   * Leaves the jobs that have ended out of each snapshot. The events of all other jobs are told, their ends too. For a
+   * client that shows what goes on, and reads ended jobs with ListJobs. It is one of the filters of a resume_token.
+   *
+   * @generated from field: bool active_only = 6;
+   */
+  activeOnly: boolean;
 };
 
 /**

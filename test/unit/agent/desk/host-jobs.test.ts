@@ -145,6 +145,32 @@ describe('a watch of all jobs', () => {
     expect(watcher.seen).not.toContain('STATE 0:2');
   });
 
+  it('begins without the jobs that have ended if only active ones are wanted, and tells of every end after that', async () => {
+    await using at = await site();
+    const over = await at.jobs.begin();
+    await at.jobs.write(over, ...END);
+    const one = await at.jobs.begin();
+    await at.jobs.write(one, RUNNING);
+    const watcher = new JobsWatcher(at.jobs, { activeOnly: true });
+    await watcher.until('complete');
+    const { positions } = watcher;
+    await at.jobs.write(one, READY, CANCEL, ended('CANCELLED'));
+    await watcher.until('STATE 1:5');
+    await watcher.leave();
+    const missed = ['STATE 1:3', 'STATE 1:4', 'STATE 1:5'];
+    expect(watcher.seen).toEqual(['snapshot of host1', 'SNAPSHOT 1:2', 'synced host1', 'complete', ...missed]);
+    // Behind a place there is no snapshot, and so nothing is left out.
+    const after = new JobsWatcher(at.jobs, { activeOnly: true, positions });
+    await after.until('complete');
+    await after.leave();
+    expect(after.seen).toEqual([...missed, 'synced host1', 'complete']);
+    const anew = new Map([['host1', { epoch: 'another', at: 0 }]]);
+    const again = new JobsWatcher(at.jobs, { activeOnly: true, positions: anew });
+    await again.until('complete');
+    await again.leave();
+    expect(again.seen).toEqual(['snapshot of host1, compacted', 'synced host1', 'complete']);
+  });
+
   it('loses nothing for a reader that is slower than all that is kept in memory', async () => {
     await using at = await site();
     const end = new AbortController();

@@ -173,6 +173,19 @@ describe('a watch of all jobs of a fleet', () => {
     expect(ofJob(again, '2')).toEqual(['SNAPSHOT 2:1', 'synced h2 2']);
   });
 
+  it('has no job that has ended if only active ones are wanted, and tells of the end of each', async () => {
+    const h1 = await host('h1');
+    await h1.jobs.write(await h1.jobs.begin({ job: 'bj0000000000000001' }), ...END);
+    const two = await h1.jobs.begin({ job: 'bj0000000000000002' });
+    const watcher = watch({ activeOnly: true });
+    await watcher.until('complete');
+    await h1.jobs.write(two, ...END);
+    await watcher.until('STATE 2:5');
+    await watcher.leave();
+    expect(ofJob(watcher, '1')).toEqual([]);
+    expect(ofJob(watcher, '2')).toEqual(['SNAPSHOT 2:1', 'synced h1 2', ...[2, 3, 4, 5].map((at) => `STATE 2:${at}`)]);
+  });
+
   it('asks each agent once, however many watch', async () => {
     const h1 = await host('h1');
     const watchers = Array.from({ length: 20 }, () => watch());
