@@ -12,6 +12,9 @@ export const jobService = createClient(BlockJobService, transport);
 export const domainService = createClient(DomainService, transport);
 export const serverService = createClient(ServerService, transport);
 
+/** An answer that takes longer counts as none. */
+export const PATIENCE = { timeoutMs: 10_000 };
+
 /** The reason of the service, as a word of ErrorReason; '' if it has not answered. */
 export function reasonOf(error: unknown): string {
   return ConnectError.from(error).findDetails(ErrorInfoSchema)[0]?.reason ?? '';

@@ -1,147 +1,195 @@
 /**
- * The known state of the service. One poll per second covers all running jobs, however many there are: a browser gives
- * a host six connections, of which this takes one, and the watch of the open job another.
+ * The known state of the service. One stream tells of all jobs that go on, however many there are, and is resumed where
+ * it was lost. What no stream tells of is asked for: ended jobs, when one more ends; leftovers and the hosts' VMs, seldom.
  */
-import type { Leftover } from '../generated/es/blockjob/v1/block_job_service_pb.js';
+import type { Leftover, WatchJobsResponse } from '../generated/es/blockjob/v1/block_job_service_pb.js';
 import type { Domain } from '../generated/es/blockjob/v1/domain_service_pb.js';
-import { type Job, Job_State } from '../generated/es/blockjob/v1/job_pb.js';
+import { type Job, Job_State, type JobEvent, JobEvent_Kind } from '../generated/es/blockjob/v1/job_pb.js';
 import type { ServerInfo } from '../generated/es/blockjob/v1/server_service_pb.js';
-import { domainService, jobService, reasonOf, serverService, textOf } from './ask.ts';
+import { domainService, jobService, PATIENCE, reasonOf, serverService, textOf } from './ask.ts';
+import { Asks } from './asks.ts';
 import { History } from './history.ts';
-import { JobWatch } from './job-watch.ts';
+import { JobsNow } from './jobs-now.ts';
+import { OpenedJob } from './opened-job.ts';
 
-const { STARTING, RUNNING, READY, PIVOTING, CANCELLING, COMPLETED, CANCELLED, FAILED, UNRESOLVED } = Job_State;
-const ACTIVE = [STARTING, RUNNING, READY, PIVOTING, CANCELLING];
-const ENDED = [COMPLETED, CANCELLED, FAILED, UNRESOLVED];
+const ENDED = [Job_State.COMPLETED, Job_State.CANCELLED, Job_State.FAILED, Job_State.UNRESOLVED];
 
-const POLL_MS = 1000;
-/** Facts that seldom change are asked at every so many polls. */
-const ENDED_POLLS = 10;
-const DOMAINS_POLLS = 5;
-const LEFTOVERS_POLLS = 30;
-const SERVER_POLLS = 30;
-const OPENED_POLLS = 3;
-/** An answer that takes longer counts as none. */
-const PATIENCE = { timeoutMs: 10_000 };
+/** The service says something every 15 seconds. */
+const SILENCE_MS = 20_000;
+const AGAIN_MS = { first: 500, longest: 5000 };
 const LARGEST_PAGE = 500;
 
-export type Opened = { readonly job: string } | { readonly domain: string } | undefined;
+export type View = 'jobs' | 'domains' | 'leftovers';
+
+export interface Opened {
+  readonly view: View;
+  /** A job's id, or a domain's name or UUID. Undefined: all of them. */
+  readonly name: string | undefined;
+}
+
+type Asked = 'server' | 'ended' | 'domains' | 'leftovers' | 'opened';
 
 export class Live {
-  running: readonly Job[] = [];
+  readonly jobs = new JobsNow();
+  readonly history = new History();
   ended: readonly Job[] = [];
   /** There are older jobs than those in `ended`. */
   hasMoreEnded = false;
   domains: readonly Domain[] = [];
+  domainsAsOf: Date | undefined;
   leftovers: readonly Leftover[] = [];
-  unreachableHosts: readonly string[] = [];
+  leftoversAsOf: Date | undefined;
   server: ServerInfo | undefined;
-  /** The first answer has come. */
-  isKnown = false;
-  /** Since when the service has not answered, and why; undefined if it does. */
+  /** Since when the service has not been heard, and why; undefined if it is. */
   cutOff: { readonly since: Date; readonly why: string } | undefined;
   /** The open domain, with its disks; or why there is none to show. */
   domain: Domain | { readonly why: string } | undefined;
-  /** The open job. */
-  watch: JobWatch | undefined;
-  readonly history = new History();
+  domainAsOf: Date | undefined;
+  job: OpenedJob | undefined;
+  readonly asks: Asks<Asked>;
   readonly #changed: () => void;
-  #opened: Opened;
+  #opened: Opened = { view: 'jobs', name: undefined };
   #howManyEnded = 25;
-  #polls = 0;
-  #now = Promise.withResolvers<void>();
+  #resumeToken = '';
+  #heard = new Date();
+  #leave = new AbortController();
 
   constructor(changed: () => void) {
     this.#changed = changed;
+    this.asks = new Asks<Asked>(
+      {
+        server: async () => await this.#askForServer(),
+        ended: async () => await this.#askForEnded(),
+        domains: async () => await this.#askForDomains(),
+        leftovers: async () => await this.#askForLeftovers(),
+        opened: async () => await this.#askForOpened(),
+      },
+      { seldom: ['domains', 'leftovers', 'opened'], mayAsk: () => this.jobs.isComplete, changed },
+    );
+  }
+
+  /** Everything was told or asked for once. */
+  get isKnown(): boolean {
+    return this.asks.isAnswered;
   }
 
   /** Shows one job or domain in full, and no other. */
   open(opened: Opened): void {
     this.#opened = opened;
-    this.watch?.close();
-    this.watch = undefined;
+    this.job?.close();
+    this.job = undefined;
     this.domain = undefined;
-    if (opened !== undefined && 'job' in opened) {
-      this.watch = new JobWatch(opened.job, this.history, this.#changed);
-    }
-    this.look();
+    const { view, name } = opened;
+    if (view === 'jobs' && name !== undefined) this.job = new OpenedJob(name, this.jobs.get(name));
+    this.asks.now('domains', 'leftovers', 'opened');
   }
 
   showMoreEnded(): void {
-    this.#howManyEnded = Math.min(this.#howManyEnded + 100, LARGEST_PAGE);
-    this.look();
+    this.#howManyEnded += 100;
+    this.asks.now('ended');
   }
 
   /** For ever. */
-  async run(): Promise<never> {
-    for (;;) {
-      this.#now = Promise.withResolvers();
-      if (document.visibilityState === 'visible') await this.#poll();
-      // The page is hidden: the service has other work, and the connections are needed elsewhere.
-      else this.watch?.close();
-      const timer = setTimeout(this.#now.resolve, POLL_MS);
-      await this.#now.promise;
+  async run(): Promise<void> {
+    await Promise.all([this.asks.run(), this.#follow()]);
+  }
+
+  /** A page that nobody sees asks for nothing: the connections are needed elsewhere. */
+  async #follow(): Promise<never> {
+    document.addEventListener('visibilitychange', () => {
+      if (document.visibilityState === 'hidden') this.#leave.abort();
+    });
+    for (let pauseMs = AGAIN_MS.first; ; ) {
+      await untilVisible();
+      this.#leave = new AbortController();
+      try {
+        for await (const message of this.#messages(this.#leave.signal)) {
+          pauseMs = AGAIN_MS.first;
+          this.#take(message);
+        }
+        this.#lose('it has ended the stream');
+      } catch (error) {
+        // It is of another watch, or of another service.
+        if (reasonOf(error) === 'FIELD_INVALID') this.#resumeToken = '';
+        this.#lose(reasonOf(error) === '' ? 'it does not answer' : textOf(error));
+      }
+      if (this.#leave.signal.aborted) continue;
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      pauseMs = Math.min(2 * pauseMs, AGAIN_MS.longest);
+    }
+  }
+
+  /** Until the signal. Rejects as soon as the service is silent. */
+  async *#messages(signal: AbortSignal): AsyncGenerator<WatchJobsResponse> {
+    const silent = new AbortController();
+    const listen = () => setTimeout(() => silent.abort(), SILENCE_MS);
+    let timer = listen();
+    try {
+      const request = { activeOnly: true, resumeToken: this.#resumeToken };
+      for await (const message of jobService.watchJobs(request, { signal: AbortSignal.any([signal, silent.signal]) })) {
+        clearTimeout(timer);
+        timer = listen();
+        yield message;
+      }
+    } finally {
       clearTimeout(timer);
     }
   }
 
-  /** Asks for everything, now. */
-  look(): void {
-    this.#polls = 0;
-    this.#now.resolve();
-  }
-
-  async #poll(): Promise<void> {
-    const isDue = (everyPolls: number) => this.#polls % everyPolls === 0;
-    const opened = this.#opened;
-    try {
-      const before = this.running;
-      await this.#askForRunning();
-      const isGone = before.some(({ id }) => !this.running.some((job) => job.id === id));
-      if (isDue(ENDED_POLLS) || isGone) await this.#askForEnded();
-      if (isDue(SERVER_POLLS)) this.server = (await serverService.getServerInfo({}, PATIENCE)).server;
-      if (isDue(DOMAINS_POLLS)) await this.#askForDomains();
-      if (isDue(LEFTOVERS_POLLS)) await this.#askForLeftovers();
-      if (opened !== undefined && 'domain' in opened && isDue(OPENED_POLLS)) await this.#askForDomain(opened.domain);
-      if (isDue(OPENED_POLLS)) await this.watch?.lookAgain();
-      this.#polls += 1;
-      this.isKnown = true;
-      this.cutOff = undefined;
-      this.watch?.go();
-    } catch (error) {
-      const why = reasonOf(error) === '' ? 'it does not answer' : textOf(error);
-      this.cutOff = { since: this.cutOff?.since ?? new Date(), why };
-      // Everything may be different when it is back.
-      this.#polls = 0;
+  #take(message: WatchJobsResponse): void {
+    const { about, resumeToken } = message;
+    this.cutOff = undefined;
+    this.#heard = new Date();
+    if (resumeToken !== '') this.#resumeToken = resumeToken;
+    if (this.jobs.take(message)) {
+      this.asks.soon('ended', 'leftovers');
+      this.history.keepOnly(new Set([this.job?.jobId ?? '', ...this.jobs.running.map(({ id }) => id)]));
     }
+    if (about.case === 'event') this.#event(about.value);
+    // Everything may be different now: another program may answer, and jobs may have ended unheard.
+    if (about.case === 'complete') this.asks.now('server', 'ended', 'domains', 'leftovers', 'opened');
     this.#changed();
   }
 
-  async #askForRunning(): Promise<void> {
-    const jobs: Job[] = [];
-    let unreachable: readonly string[] = [];
-    let pageToken = '';
-    do {
-      const request = { stateFilter: ACTIVE, pageSize: LARGEST_PAGE, pageToken };
-      const page = await jobService.listJobs(request, PATIENCE);
-      jobs.push(...page.jobs);
-      unreachable = page.unreachableHosts;
-      pageToken = page.nextPageToken;
-    } while (pageToken !== '');
-    this.running = jobs;
-    this.unreachableHosts = unreachable;
-    for (const job of jobs) this.history.add(job);
-    const open = this.watch === undefined ? [] : [this.watch.jobId];
-    this.history.keepOnly(new Set([...jobs.map(({ id }) => id), ...open]));
+  #event(event: JobEvent): void {
+    const { job } = event;
+    if (job === undefined) return;
+    this.history.add(job);
+    if (this.job?.take(event) === true) this.asks.now('opened');
+    const { domain } = this;
+    const isShown = domain !== undefined && 'name' in domain && domain.name === job.disk?.domain;
+    // An entry: its chain may be another one.
+    if (isShown && event.kind !== JobEvent_Kind.PROGRESS) this.asks.soon('opened');
   }
 
+  #lose(why: string): void {
+    this.jobs.lose();
+    if (!this.#leave.signal.aborted) this.cutOff = { since: this.#heard, why };
+    this.#changed();
+  }
+
+  async #askForServer(): Promise<void> {
+    this.server = (await serverService.getServerInfo({}, PATIENCE)).server;
+  }
+
+  /** As many as are shown, page by page. */
   async #askForEnded(): Promise<void> {
-    const page = await jobService.listJobs({ stateFilter: ENDED, pageSize: this.#howManyEnded }, PATIENCE);
-    this.ended = page.jobs;
-    this.hasMoreEnded = page.nextPageToken !== '' && this.#howManyEnded < LARGEST_PAGE;
+    const jobs: Job[] = [];
+    let pageToken = '';
+    do {
+      const pageSize = Math.min(this.#howManyEnded - jobs.length, LARGEST_PAGE);
+      const page = await jobService.listJobs({ stateFilter: ENDED, pageSize, pageToken }, PATIENCE);
+      jobs.push(...page.jobs);
+      pageToken = page.nextPageToken;
+    } while (pageToken !== '' && jobs.length < this.#howManyEnded);
+    this.ended = jobs;
+    this.hasMoreEnded = pageToken !== '';
   }
 
   async #askForDomains(): Promise<void> {
+    const { view, name } = this.#opened;
+    const isEmpty = view === 'jobs' && this.jobs.running.length + this.ended.length === 0;
+    if (name !== undefined || (view !== 'domains' && !isEmpty)) return;
     const domains: Domain[] = [];
     let pageToken = '';
     do {
@@ -150,24 +198,37 @@ export class Live {
       pageToken = page.nextPageToken;
     } while (pageToken !== '');
     this.domains = domains;
+    this.domainsAsOf = new Date();
   }
 
   async #askForLeftovers(): Promise<void> {
     const page = await jobService.listLeftovers({ pageSize: LARGEST_PAGE }, PATIENCE);
     this.leftovers = page.leftovers;
+    this.leftoversAsOf = new Date();
+  }
+
+  async #askForOpened(): Promise<void> {
+    const { view, name } = this.#opened;
+    await this.job?.look();
+    if (view === 'domains' && name !== undefined) await this.#askForDomain(name);
   }
 
   async #askForDomain(name: string): Promise<void> {
+    const isOpen = () => this.#opened.view === 'domains' && this.#opened.name === name;
     try {
       const { domain } = await domainService.getDomain({ domain: name }, PATIENCE);
-      if (this.#isOpen(name)) this.domain = domain;
+      if (!isOpen()) return;
+      this.domain = domain;
+      this.domainAsOf = new Date();
     } catch (error) {
       if (reasonOf(error) === '') throw error;
-      if (this.#isOpen(name)) this.domain = { why: textOf(error) };
+      if (isOpen()) this.domain = { why: textOf(error) };
     }
   }
+}
 
-  #isOpen(domain: string): boolean {
-    return this.#opened !== undefined && 'domain' in this.#opened && this.#opened.domain === domain;
+async function untilVisible(): Promise<void> {
+  while (document.visibilityState !== 'visible') {
+    await new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }));
   }
 }

@@ -1,8 +1,8 @@
 /** Starts the page: the view in the address, and its contents at each news. */
 import { ServerMode } from '../generated/es/blockjob/v1/server_service_pb.js';
 import { type Child, h, patch } from './dom.ts';
-import { Live, type Opened } from './live.ts';
-import { heading, nameOf, when } from './parts.ts';
+import { Live, type Opened, type View } from './live.ts';
+import { heading, isEnded, nameOf, when } from './parts.ts';
 import { Plots } from './plots.ts';
 import { domainView } from './views/domain.ts';
 import { domainsView } from './views/domains.ts';
@@ -11,7 +11,10 @@ import { jobsView } from './views/jobs.ts';
 import { leftoversView } from './views/leftovers.ts';
 import { clock } from './words.ts';
 
-const live = new Live(render);
+/** News come one by one; people do not read faster than this. */
+const APART_MS = 500;
+
+const live = new Live(news);
 const plots = new Plots(live.history);
 let filter = '';
 
@@ -25,8 +28,6 @@ interface Viewed {
   /** The number of things that it shows. */
   readonly count: () => number;
   readonly title: () => string;
-  /** The requests while one of them is open. */
-  readonly opens: (name: string) => Opened;
   readonly shows: (name: string | undefined) => Child[];
 }
 
@@ -35,37 +36,32 @@ const VIEWS = {
   jobs: {
     href: '#/',
     text: 'Jobs',
-    count: () => live.running.length,
-    title: () => `${live.running.length} running`,
-    opens: (job) => ({ job }),
-    shows: () => (live.watch === undefined ? jobsView(live, filter) : jobView(live.watch)),
+    count: () => live.jobs.running.length,
+    title: () => `${live.jobs.running.length} running`,
+    shows: () => (live.job === undefined ? jobsView(live, filter) : jobView(live.job, live)),
   },
   domains: {
     href: '#/domains',
     text: 'Virtual machines',
     count: () => 0,
     title: () => 'Virtual machines',
-    opens: (domain) => ({ domain }),
-    shows: (name) => (name === undefined ? domainsView(live) : domainView(name, live.domain)),
+    shows: (name) => (name === undefined ? domainsView(live) : domainView(name, live)),
   },
   leftovers: {
     href: '#/leftovers',
     text: 'Leftovers',
     count: () => live.leftovers.length,
     title: () => 'Leftovers',
-    opens: () => undefined,
     shows: () => leftoversView(live),
   },
-} as const satisfies Readonly<Record<string, Viewed>>;
-
-type View = keyof typeof VIEWS;
+} as const satisfies Readonly<Record<View, Viewed>>;
 
 function isView(text: string): text is View {
   return Object.hasOwn(VIEWS, text);
 }
 
 /** `#/jobs/ID`, `#/domains/NAME` and so on; any other text means all jobs. */
-function route(): { readonly view: View; readonly name: string | undefined } {
+function route(): Opened {
   const [, view = '', name] = location.hash.split('/');
   return { view: isView(view) ? view : 'jobs', name: name === undefined || name === '' ? undefined : decoded(name) };
 }
@@ -78,17 +74,23 @@ function decoded(text: string): string {
   }
 }
 
-function openedBy({ view, name }: ReturnType<typeof route>): Opened {
-  return name === undefined ? undefined : VIEWS[view].opens(name);
+let renderedMs = -Infinity;
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+function news(): void {
+  timer ??= setTimeout(render, Math.max(0, renderedMs + APART_MS - performance.now()));
 }
 
 function render(): void {
+  clearTimeout(timer);
+  timer = undefined;
+  renderedMs = performance.now();
   const { view, name } = route();
   patch(nav, navigation(view));
   patch(connection, connectionNow());
   patch(host, h('p', {}, live.server?.host));
   patch(server, serverNow());
-  document.body.classList.toggle('cut-off', live.cutOff !== undefined);
+  document.body.classList.toggle('cut-off', !live.jobs.isComplete);
   const content = live.isKnown ? VIEWS[view].shows(name) : waiting();
   const next = document.createDocumentFragment();
   next.append(...[outage(), ...content].filter((child) => child !== undefined && child !== false));
@@ -119,7 +121,7 @@ function navigation(view: View): HTMLElement {
 
 /** Read out by screen readers when it changes, which is only when the service goes or comes. */
 function connectionNow(): HTMLElement {
-  const text = live.cutOff !== undefined ? 'Disconnected' : live.isKnown ? 'Live' : 'Connecting';
+  const text = live.cutOff !== undefined ? 'Disconnected' : live.jobs.isComplete ? 'Live' : 'Connecting';
   return h('p', {}, h('span', { class: text === 'Live' ? 'dot' : 'dot hollow' }), text);
 }
 
@@ -145,18 +147,25 @@ function outage(): Child {
       ),
     );
   }
-  if (live.unreachableHosts.length === 0) return undefined;
+  const { unreachableHosts } = live.jobs;
+  const { outdated } = live.asks;
+  if (unreachableHosts.size === 0 && outdated === undefined) return undefined;
   return h(
     'div',
     { class: 'notice warn', 'data-key': 'outage' },
-    h('h2', {}, 'Some hosts do not answer'),
-    h('p', {}, `Their jobs and VMs are missing here: ${live.unreachableHosts.join(', ')}.`),
+    unreachableHosts.size > 0 && h('h2', {}, 'Some hosts do not answer'),
+    ...[...unreachableHosts].map(([name, why]) => h('p', {}, `The jobs of ${name} may have gone on since: ${why}.`)),
+    outdated && h('h2', {}, `Ended jobs, VMs and leftovers are as of ${clock(outdated.since)}`),
+    outdated && h('p', {}, `The service was asked for them in vain: ${outdated.why}.`),
   );
 }
 
 function titleOf(view: View, name: string | undefined): string {
-  const job = live.watch?.job;
-  if (job !== undefined) return `${nameOf(job)} ${Math.floor(job.progress?.percent ?? 0)} % – blockjobd`;
+  const job = live.job?.job;
+  if (job !== undefined) {
+    const isOld = !isEnded(job) && !live.jobs.isCurrent(job);
+    return `${nameOf(job)} ${isOld ? 'was at ' : ''}${Math.floor(job.progress?.percent ?? 0)} % – blockjobd`;
+  }
   return `${name ?? VIEWS[view].title()} – blockjobd`;
 }
 
@@ -168,7 +177,7 @@ function byId(id: string): HTMLElement {
 
 addEventListener('hashchange', () => {
   filter = '';
-  live.open(openedBy(route()));
+  live.open(route());
   render();
   // Like a new page: read from its top.
   scrollTo(0, 0);
@@ -190,8 +199,8 @@ main.addEventListener('click', ({ target }) => {
   if (target instanceof HTMLElement && target.dataset['do'] === 'more') live.showMoreEnded();
 });
 
-document.addEventListener('visibilitychange', () => live.look());
-
-live.open(openedBy(route()));
+live.open(route());
 render();
+// Numbers grow old also if there are no news.
+setInterval(news, 1000);
 void live.run();

@@ -2,9 +2,10 @@
 
 import type { Timestamp } from '@bufbuild/protobuf/wkt';
 import { timestampDate } from '@bufbuild/protobuf/wkt';
-import { type Destination, type Job, Job_State } from '../generated/es/blockjob/v1/job_pb.js';
+import type { Destination, Job } from '../generated/es/blockjob/v1/job_pb.js';
 import { type Child, h, svg } from './dom.ts';
-import { ago, bytes, moment, percent, type Tone, type Word } from './words.ts';
+import type { Live } from './live.ts';
+import { ago, bytes, clock, moment, percent, type Tone, type Word } from './words.ts';
 
 /** A shape for each tone, so that they differ not only in colour. */
 const SHAPES: Readonly<Record<Tone, string>> = {
@@ -29,6 +30,11 @@ export function when(time: Timestamp | undefined, now = new Date()): Child {
   if (time === undefined) return '–';
   const date = timestampDate(time);
   return h('time', { datetime: date.toISOString(), title: moment(date) }, ago(date, now));
+}
+
+/** Beside what is asked for seldom. */
+export function asOf(time: Date | undefined): Child {
+  return time && ` · as of ${clock(time)}`;
 }
 
 /** Rows of names and values; those without a value are left out. */
@@ -72,7 +78,19 @@ export function destinationOf(destination: Destination | undefined): string {
 }
 
 export function isEnded(job: Job): boolean {
-  return job.state >= Job_State.COMPLETED;
+  return job.endTime !== undefined;
+}
+
+/** The job without numbers that are not those of now. */
+export function current(job: Job, { jobs }: Pick<Live, 'jobs'>): Job {
+  if (jobs.isCurrent(job)) return job;
+  const { progress: _old, ...rest } = job;
+  return rest;
+}
+
+/** What an active job was at, if that is not what it is at. */
+export function lastKnown({ progress }: Job): Child {
+  return progress && h('span', { class: 'old' }, `was ${percent(progress.percent)}, `, when(progress.sampleTime));
 }
 
 export function bar(job: Job): HTMLElement {

@@ -1,18 +1,20 @@
 /** One virtual machine: its disks, each with its chain of images, and the copy that grows beside it. */
-import type { Disk, Domain, Image } from '../../generated/es/blockjob/v1/domain_service_pb.js';
+import type { Disk, Image } from '../../generated/es/blockjob/v1/domain_service_pb.js';
 import type { Job } from '../../generated/es/blockjob/v1/job_pb.js';
 import { type Child, h } from '../dom.ts';
-import { bar, chip, destinationOf, facts, heading, jobHref, path } from '../parts.ts';
+import type { Live } from '../live.ts';
+import { asOf, bar, chip, destinationOf, facts, heading, jobHref, lastKnown, path } from '../parts.ts';
 import { bytes, KINDS, percent, stateWord } from '../words.ts';
 import { guestWord } from './domains.ts';
 
-export function domainView(name: string, domain: Domain | { readonly why: string } | undefined): Child[] {
+export function domainView(name: string, live: Live): Child[] {
+  const { domain, domainAsOf } = live;
   const trail = h('p', { class: 'trail' }, h('a', { href: '#/domains' }, 'Virtual machines'), ' / ', name);
   if (domain === undefined) return [trail, heading(name), h('p', { class: 'none' }, 'Asking…')];
   if ('why' in domain) return [trail, heading(name), h('p', { class: 'notice bad' }, domain.why)];
   return [
     trail,
-    heading(domain.name, chip(guestWord(domain))),
+    heading(domain.name, chip(guestWord(domain)), h('p', { class: 'summary' }, asOf(domainAsOf))),
     facts(
       [
         ['Host', domain.host],
@@ -22,12 +24,12 @@ export function domainView(name: string, domain: Domain | { readonly why: string
       ],
       'figures',
     ),
-    ...domain.disks.map(diskOf),
+    ...domain.disks.map((disk, index) => diskOf(disk, index, live)),
     domain.disks.length === 0 && h('p', { class: 'none' }, 'It has no disk.'),
   ];
 }
 
-function diskOf(disk: Disk, index: number): HTMLElement {
+function diskOf(disk: Disk, index: number, live: Live): HTMLElement {
   const { job } = disk;
   const id = `disk-${index}`;
   return h(
@@ -49,7 +51,7 @@ function diskOf(disk: Disk, index: number): HTMLElement {
             { class: 'chain', 'aria-label': `Images of ${disk.name}, the active one first` },
             ...disk.chain.map(imageOf),
           ),
-          job && copyBeside(job),
+          job && copyBeside(live.jobs.get(job.id) ?? job, live),
         ),
   );
 }
@@ -76,7 +78,7 @@ function imageOf(image: Image): HTMLElement {
   );
 }
 
-function copyBeside(job: Job): HTMLElement {
+function copyBeside(job: Job, { jobs }: Live): HTMLElement {
   const to = destinationOf(job.destination);
   const base = job.options?.basePath ?? '';
   return h(
@@ -89,7 +91,7 @@ function copyBeside(job: Job): HTMLElement {
       ' ',
       chip(stateWord(job.state, job.pauseReason)),
       bar(job),
-      h('span', {}, percent(job.progress?.percent ?? 0)),
+      jobs.isCurrent(job) ? h('span', {}, percent(job.progress?.percent ?? 0)) : lastKnown(job),
     ),
     to !== '' && h('div', { class: 'image copy' }, h('span', { class: 'what' }, 'Destination'), path(to)),
     to === '' && base !== '' && h('div', { class: 'image copy' }, h('span', { class: 'what' }, 'Into'), path(base)),

@@ -3,7 +3,7 @@ import { type Domain, GuestState } from '../../generated/es/blockjob/v1/domain_s
 import type { Job } from '../../generated/es/blockjob/v1/job_pb.js';
 import { type Child, h } from '../dom.ts';
 import type { Live } from '../live.ts';
-import { chip, domainHref, heading, table } from '../parts.ts';
+import { asOf, chip, domainHref, heading, table } from '../parts.ts';
 import type { Word } from '../words.ts';
 
 const GUESTS: Readonly<Record<GuestState, Word>> = {
@@ -19,15 +19,15 @@ export function guestWord({ guestState, error }: Domain): Word {
   return error === undefined ? GUESTS[guestState] : { word: 'QEMU does not answer', tone: 'bad' };
 }
 
-export function domainsView({ domains, running }: Live): Child[] {
+export function domainsView({ domains, domainsAsOf, jobs }: Live): Child[] {
   return [
     heading(
       'Virtual machines',
-      h('p', { class: 'summary' }, domains.length === 1 ? '1 found' : `${domains.length} found`),
+      h('p', { class: 'summary' }, domains.length === 1 ? '1 found' : `${domains.length} found`, asOf(domainsAsOf)),
     ),
     domains.length === 0
       ? h('p', { class: 'none' }, 'There are none. Is QEMU running, with a monitor of its own for the service?')
-      : domainsTable(domains, running),
+      : domainsTable(domains, jobs.running),
   ];
 }
 

@@ -10,16 +10,19 @@ import {
 } from '../../generated/es/blockjob/v1/job_pb.js';
 import { adviceOn } from '../advice.ts';
 import { type Child, h } from '../dom.ts';
-import type { JobWatch } from '../job-watch.ts';
+import type { Live } from '../live.ts';
+import type { OpenedJob } from '../opened-job.ts';
 import {
   bar,
   chip,
+  current,
   destinationOf,
   domainHref,
   doneOf,
   facts,
   heading,
   isEnded,
+  lastKnown,
   nameOf,
   path,
   section,
@@ -30,9 +33,9 @@ import { reasonIn } from '../reasons.ts';
 import { bytes, CONTENTS, clock, EVIDENCE, KINDS, moment, percent, rate, stateWord } from '../words.ts';
 import { timeLeft } from './jobs.ts';
 
-export function jobView(watch: JobWatch): Child[] {
-  const { job, refusal, trouble } = watch;
-  const trail = h('p', { class: 'trail' }, h('a', { href: '#/' }, 'Jobs'), ' / ', watch.jobId);
+export function jobView(opened: OpenedJob, live: Live): Child[] {
+  const { job, refusal, trouble } = opened;
+  const trail = h('p', { class: 'trail' }, h('a', { href: '#/' }, 'Jobs'), ' / ', opened.jobId);
   if (refusal !== undefined) {
     return [trail, heading('No such job'), h('p', { class: 'none' }, refusal)];
   }
@@ -42,11 +45,11 @@ export function jobView(watch: JobWatch): Child[] {
     heading(`${KINDS[job.kind]} of ${nameOf(job)}`, chip(stateWord(job.state, job.pauseReason))),
     trouble !== undefined &&
       h('p', { class: 'notice warn', 'data-key': 'trouble' }, `It cannot be asked for now: ${trouble}`),
-    noticeOn(job),
-    isEnded(job) ? undefined : progressOf(job),
+    noticeOn(isEnded(job) ? job : current(job, live)),
+    isEnded(job) ? undefined : progressOf(job, current(job, live)),
     section('Where the data goes', flowOf(job)),
     section('Facts on disk', outcomeOf(job)),
-    section('History', journalOf(watch.entries)),
+    section('History', journalOf(opened.entries)),
     section('The job', detailsOf(job)),
   ];
 }
@@ -65,30 +68,37 @@ function noticeOn(job: Job): Child {
   );
 }
 
-function progressOf(job: Job): HTMLElement {
-  const { progress, bandwidthBytesPerSecond: limit } = job;
+/** `now`: without numbers that are old. */
+function progressOf(job: Job, now: Job): HTMLElement {
+  const { progress, bandwidthBytesPerSecond: limit } = now;
+  const isOld = now !== job;
   return section(
     'Progress',
-    h('div', { class: 'far' }, h('strong', {}, percent(progress?.percent ?? 0)), bar(job)),
+    h(
+      'div',
+      { class: isOld ? 'far old' : 'far' },
+      isOld ? lastKnown(job) : h('strong', {}, percent(progress?.percent ?? 0)),
+      bar(job),
+    ),
     facts(
       [
-        ['Done', doneOf(job)],
+        ['Done', doneOf(now)],
         ['Left', progress && bytes(progress.remainingBytes)],
         ['Speed', progress && rate(progress.bytesPerSecond)],
         ['Guest writes', progress && rate(progress.dirtyBytesPerSecond)],
-        ['Time left', timeLeft(job)],
+        ['Time left', isOld ? '–' : timeLeft(now)],
         ['Limit', limit === 0n ? 'none' : rate(limit)],
       ],
       'figures',
     ),
-    h('div', { class: 'plots' }, plot(job, 'speed', 'Speed'), plot(job, 'left', 'Left to copy')),
+    h('div', { class: 'plots' }, plot(now, 'speed', 'Speed'), plot(now, 'left', 'Left to copy')),
   );
 }
 
 function plot({ id, progress }: Job, what: 'speed' | 'left', title: string): HTMLElement {
   const now =
     progress === undefined
-      ? 'no measurements yet'
+      ? 'no measurements now'
       : what === 'speed'
         ? `now ${rate(progress.bytesPerSecond)} copied, the guest writes ${rate(progress.dirtyBytesPerSecond)}`
         : `now ${bytes(progress.remainingBytes)}`;

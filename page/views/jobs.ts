@@ -4,7 +4,20 @@ import { Convergence, type Job, Job_State } from '../../generated/es/blockjob/v1
 import { adviceOn } from '../advice.ts';
 import { type Child, h } from '../dom.ts';
 import type { Live } from '../live.ts';
-import { bar, chip, destinationOf, doneOf, heading, jobHref, path, section, table, when } from '../parts.ts';
+import {
+  bar,
+  chip,
+  current,
+  destinationOf,
+  doneOf,
+  heading,
+  jobHref,
+  lastKnown,
+  path,
+  section,
+  table,
+  when,
+} from '../parts.ts';
 import { CONTENTS, duration, KINDS, percent, rate, stateWord } from '../words.ts';
 import { domainsTable } from './domains.ts';
 
@@ -12,7 +25,8 @@ import { domainsTable } from './domains.ts';
 const FEW = 8;
 
 export function jobsView(live: Live, filter: string): Child[] {
-  const { running, ended } = live;
+  const { ended } = live;
+  const { running } = live.jobs;
   const isWanted = (job: Job) => textOf(job).includes(filter.toLowerCase());
   const [shownRunning, shownEnded] = [running.filter(isWanted), ended.filter(isWanted)];
   if (running.length + ended.length === 0) return emptyView(live);
@@ -23,7 +37,7 @@ export function jobsView(live: Live, filter: string): Child[] {
       'Running',
       shownRunning.length === 0
         ? h('p', { class: 'none' }, filter === '' ? 'No job is running.' : 'No running job matches.')
-        : runningTable(shownRunning),
+        : runningTable(shownRunning, live),
     ),
     section(
       'Ended',
@@ -35,7 +49,7 @@ export function jobsView(live: Live, filter: string): Child[] {
   ];
 }
 
-function emptyView({ domains }: Live): Child[] {
+function emptyView({ domains, jobs }: Live): Child[] {
   return [
     heading('Jobs'),
     h(
@@ -62,14 +76,16 @@ function emptyView({ domains }: Live): Child[] {
             { class: 'none' },
             'The service has found none yet. Is QEMU running, with a monitor of its own for it?',
           )
-        : domainsTable(domains, []),
+        : domainsTable(domains, jobs.running),
     ),
   ];
 }
 
-function summaryOf({ running, ended, hasMoreEnded }: Live): string {
+function summaryOf(live: Live): string {
+  const { jobs, ended, hasMoreEnded } = live;
+  const { running } = jobs;
   const ready = running.filter(({ state }) => state === Job_State.READY).length;
-  const troubled = running.filter((job) => adviceOn(job)?.tone === 'warn').length;
+  const troubled = running.filter((job) => isTroubled(current(job, live))).length;
   const parts = [
     `${running.length} running`,
     ...(ready > 0 ? [`${ready} of them ready`] : []),
@@ -107,8 +123,9 @@ function textOf(job: Job): string {
   return words.join(' ').toLowerCase();
 }
 
-function runningTable(jobs: readonly Job[]): HTMLElement {
-  const inOrder = jobs.toSorted((a, b) => Number(isTroubled(b)) - Number(isTroubled(a)) || byName(a, b));
+function runningTable(jobs: readonly Job[], live: Live): HTMLElement {
+  const rank = (job: Job) => Number(isTroubled(current(job, live)));
+  const inOrder = jobs.toSorted((a, b) => rank(b) - rank(a) || byName(a, b));
   const heads = [
     'Disk',
     'State',
@@ -118,25 +135,34 @@ function runningTable(jobs: readonly Job[]): HTMLElement {
     numeric('Time left'),
     'Last minute',
   ];
-  return table('Running jobs', heads, inOrder.map(runningRow), 'jobs running');
+  return table(
+    'Running jobs',
+    heads,
+    inOrder.map((job) => runningRow(job, current(job, live))),
+    'jobs running',
+  );
 }
 
-function runningRow(job: Job): HTMLElement {
-  const { progress } = job;
+/** `now`: without numbers that are old. */
+function runningRow(job: Job, now: Job): HTMLElement {
+  const { progress } = now;
+  const isOld = now !== job;
   return h(
     'tr',
-    { 'data-key': job.id },
+    { 'data-key': job.id, class: isOld && 'old' },
     diskCell(job),
     h('td', {}, chip(stateWord(job.state, job.pauseReason))),
     h(
       'td',
       { class: 'progress' },
       bar(job),
-      h('span', { class: 'of' }, h('b', {}, percent(progress?.percent ?? 0)), ' ', doneOf(job)),
+      isOld
+        ? lastKnown(job)
+        : h('span', { class: 'of' }, h('b', {}, percent(progress?.percent ?? 0)), ' ', doneOf(job)),
     ),
     h('td', { class: 'number' }, progress === undefined ? '–' : rate(progress.bytesPerSecond)),
     h('td', { class: 'number' }, progress === undefined ? '–' : rate(progress.dirtyBytesPerSecond)),
-    h('td', { class: 'number' }, timeLeft(job)),
+    h('td', { class: 'number' }, isOld ? '–' : timeLeft(now)),
     h(
       'td',
       {},

@@ -2,7 +2,7 @@
 import { Leftover_Kind } from '../../generated/es/blockjob/v1/block_job_service_pb.js';
 import { type Child, h } from '../dom.ts';
 import type { Live } from '../live.ts';
-import { heading, path, table, when } from '../parts.ts';
+import { asOf, heading, path, table, when } from '../parts.ts';
 import { bytes } from '../words.ts';
 
 const KINDS: Readonly<Record<Leftover_Kind, string>> = {
@@ -12,7 +12,7 @@ const KINDS: Readonly<Record<Leftover_Kind, string>> = {
   [Leftover_Kind.QEMU_JOB]: 'QEMU job',
 };
 
-export function leftoversView({ leftovers }: Live): Child[] {
+export function leftoversView({ leftovers, leftoversAsOf }: Live): Child[] {
   const rows = leftovers.map((one) =>
     h(
       'tr',
@@ -27,7 +27,10 @@ export function leftoversView({ leftovers }: Live): Child[] {
   );
   const heads = ['What', 'Why it is there', 'Removable?', h('span', { class: 'number' }, 'Size'), 'Made', 'Job'];
   return [
-    heading('Leftovers', h('p', { class: 'summary' }, 'Objects that jobs made and could not remove')),
+    heading(
+      'Leftovers',
+      h('p', { class: 'summary' }, 'Objects that jobs made and could not remove', asOf(leftoversAsOf)),
+    ),
     rows.length === 0
       ? h('p', { class: 'none' }, 'There are no leftovers.')
       : table('Leftovers', heads, rows, 'leftovers'),

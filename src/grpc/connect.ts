@@ -46,8 +46,10 @@ export function connectHandler(jobs: BlockJobs, options: ConnectProtocolOptions)
     // A page of another site cannot send it without a preflight request, which is not answered.
     requireConnectProtocolHeader: true,
     readMaxBytes: LARGEST_REQUEST_BYTES,
-    // Not Brotli: at its best level a page of jobs takes longer than the interval of its poll.
+    // Not Brotli: at its best level a page of jobs takes longer than a second.
     acceptCompression: [compressionGzip],
+    // An event is smaller, and there are many.
+    compressMinBytes: 16 * 1024,
     shutdownSignal: options.ends,
     routes: (router) => {
       const { getInfo, listJobs, watchJob, watchJobs, listLeftovers } = BlockJobService.method;

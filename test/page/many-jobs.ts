@@ -1,13 +1,16 @@
 /** BlockJobs with any number of jobs that only seem to run: more than a test machine could have QEMUs for. */
 import { setInterval } from 'node:timers/promises';
-import type { BlockJobs, Domain } from '../../src/core/block-jobs.ts';
-import { type Call } from '../../src/core/block-jobs.ts';
+import type { BlockJobs, Call, Domain, Requests } from '../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../src/core/errors.ts';
 import { NO_FOREIGN_JOBS } from '../../src/core/foreign-job.ts';
+import { hasEnded } from '../../src/core/job/job.ts';
 import { JobEvent } from '../../src/core/job/job-event.ts';
 import type { JobView } from '../../src/core/job/job-view.ts';
+import type { JobsMessage } from '../../src/core/jobs-message.ts';
 import { NOTHING, VIEW } from '../support/service/stub-server.ts';
 
+const HOST = 'host1';
+const EPOCH = 'epoch';
 const GIB = 1024 ** 3;
 const MIB = 1024 ** 2;
 
@@ -21,17 +24,29 @@ export interface Shape {
 
 export class ManyJobs {
   readonly jobs: BlockJobs;
-  /** How many watches are open now. */
-  watches = 0;
-  /** The revisions after which the watches were resumed, in order. */
-  readonly watchedAfter: (number | undefined)[] = [];
+  /** How many streams are open now. */
+  streams = 0;
+  /** Behind which places of host1 they were asked to go on, each in turn. */
+  readonly resumedAfter: (number | undefined)[] = [];
+  /** Rounds of numbers of all running jobs that were sent. */
+  rounds = 0;
+  /** Of each method, how often it was called. */
+  readonly calls: Readonly<Record<keyof BlockJobs, number>>;
+  /** Messages that are sent before the next numbers, once. */
+  readonly tells: JobsMessage[] = [];
+  /** False: QEMU does not answer, so there are no other numbers. */
+  hasNumbers = true;
+  /** Jobs with these places have ended since. */
+  readonly #over = new Set<number>();
   readonly #shape: Shape;
   readonly #began = Date.now();
 
   constructor(shape: Shape) {
     this.#shape = shape;
     const page = { nextPageToken: '', unreachableHosts: [] };
-    this.jobs = {
+    const calls = Object.fromEntries(Object.keys(NOTHING).map((name) => [name, 0])) as Record<keyof BlockJobs, number>;
+    this.calls = calls;
+    const jobs: BlockJobs = {
       ...NOTHING,
       listJobs: async ({ states, pageSize }) => {
         const wanted = this.#all().filter(({ job }) => states.includes(job.state));
@@ -39,19 +54,39 @@ export class ManyJobs {
         return await Promise.resolve({ ...page, ...NO_FOREIGN_JOBS, nextPageToken, items: wanted.slice(0, pageSize) });
       },
       getInfo: async (ref) => await Promise.resolve(this.#find('jobId' in ref ? ref.jobId : '')),
-      watch: ({ job, afterRevision }, call) => {
-        this.watchedAfter.push(afterRevision);
-        return this.#watch('jobId' in job ? job.jobId : '', call);
-      },
+      watch: ({ job }) => this.#journal('jobId' in job ? job.jobId : ''),
+      watchJobs: (request, call) => this.#stream(request, call),
       listDomains: async () => await Promise.resolve({ ...page, items: this.#domains() }),
       listLeftovers: async () => await Promise.resolve({ ...page, items: [] }),
     };
+    this.jobs = new Proxy(jobs, {
+      get: (all, name: keyof BlockJobs) => {
+        calls[name] += 1;
+        return all[name];
+      },
+    });
+  }
+
+  /** The running job with this place ends. */
+  end(index: number): void {
+    this.#over.add(index);
+    const { job } = this.#ended(index);
+    const event = new JobEvent({
+      job: { ...job, revision: 8 },
+      progress: undefined,
+      type: 'STATE',
+      time: new Date().toISOString(),
+      detail: 'it has ended',
+    });
+    this.tells.push({ is: 'EVENT', host: HOST, event, position: { epoch: EPOCH, at: 8 } });
   }
 
   #all(): JobView[] {
     const { running, ended } = this.#shape;
     return [
-      ...Array.from({ length: running }, (_, index) => this.#running(index)),
+      ...Array.from({ length: running }, (_, index) =>
+        this.#over.has(index) ? this.#ended(index) : this.#running(index),
+      ),
       ...Array.from({ length: ended }, (_, index) => this.#ended(running + index)),
     ];
   }
@@ -62,26 +97,58 @@ export class ManyJobs {
     return found;
   }
 
-  async *#watch(id: string, { signal }: Call): AsyncIterable<JobEvent> {
-    this.watches += 1;
+  /** Up to now; the stream of all jobs has what follows. */
+  async *#journal(id: string): AsyncGenerator<JobEvent> {
+    const { job } = await Promise.resolve(this.#find(id));
+    const time = new Date().toISOString();
+    for (let revision = 1; revision <= job.revision; revision += 1) {
+      const detail = revision === 1 ? 'accepted' : `entry ${revision}`;
+      yield new JobEvent({ job: { ...job, revision }, progress: undefined, type: 'STATE', time, detail });
+    }
+  }
+
+  async *#stream(
+    { positions, activeOnly = false }: Requests['watchJobs'],
+    { signal }: Call,
+  ): AsyncGenerator<JobsMessage> {
+    const after = positions.get(HOST)?.at;
+    this.resumedAfter.push(after);
+    this.streams += 1;
     try {
-      yield new JobEvent({ ...this.#find(id), type: 'STATE', time: new Date().toISOString(), detail: 'accepted' });
+      if (after === undefined) {
+        yield { is: 'SNAPSHOT', host: HOST, lost: undefined };
+        const shown = this.#all().filter(({ job }) => !activeOnly || !hasEnded(job));
+        for (const view of shown) yield this.#told('SNAPSHOT', view);
+      }
+      yield { is: 'SYNCED', host: HOST, starting: [], position: { epoch: EPOCH, at: 7 } };
+      yield { is: 'COMPLETE' };
       // As the service does by itself: the latest numbers, once a second.
       for await (const _ of setInterval(1000, undefined, { signal })) {
-        yield new JobEvent({ ...this.#find(id), type: 'PROGRESS', time: new Date().toISOString(), detail: '' });
+        yield* this.tells.splice(0);
+        if (!this.hasNumbers) continue;
+        for (const view of this.#all()) if (!hasEnded(view.job)) yield this.#told('PROGRESS', view);
+        this.rounds += 1;
       }
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
-      this.watches -= 1;
+      this.streams -= 1;
     }
+  }
+
+  #told(type: 'SNAPSHOT' | 'PROGRESS', view: JobView): JobsMessage {
+    return {
+      is: 'EVENT',
+      host: HOST,
+      event: new JobEvent({ ...view, type, time: new Date().toISOString(), detail: '' }),
+    };
   }
 
   #domains(): Domain[] {
     return Array.from({ length: this.#shape.running + this.#shape.ended }, (_, index) => ({
       name: this.#nameOf(index),
       uuid: undefined,
-      host: 'host1',
+      host: HOST,
       connection: { up: true, qemuVersion: '10.0.2', qemuPid: 1000 + index, guestState: 'RUNNING' },
     }));
   }

@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { failure } from '../../src/core/errors.ts';
 import { servePage } from '../../src/page/page.ts';
 import { eventually, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
@@ -70,25 +71,82 @@ describe.skipIf(needs('browser'))('the page', () => {
     });
   });
 
-  test('of a hundred jobs sends one request a second, and opens one stream for the open job', async () => {
+  test('of a hundred jobs has one stream, and asks for nothing while their numbers move', async () => {
     await using seen = await see(HUNDRED);
     const { shown, many } = seen;
     await shown.shows('60 running');
     expect(await shown.texts('table.running tbody tr')).toHaveLength(60);
-    const { length: before } = shown.asked;
-    const began = performance.now();
-    await eventually('ten polls', () => (shown.asked.length >= before + 10 ? true : undefined));
-    // Some polls ask for ended jobs, or for the virtual machines, too.
-    expect(performance.now() - began).toBeGreaterThan(5000);
-    expect(many.watches).toBe(0);
-    await shown.page.goto(seen.url + RUNNING);
+    const before = { ...many.calls };
+    const { length: asked } = shown.asked;
+    const numbers = new Set<string>();
+    const until = many.rounds + 10;
+    await eventually('other numbers, ten times', async () => {
+      numbers.add(String(await shown.texts('table.running td.number')));
+      return many.rounds >= until && numbers.size >= 10 ? true : undefined;
+    });
+    // Leftovers alone are asked for, each 15 seconds.
+    const { listLeftovers } = many.calls;
+    expect(many.calls).toEqual({ ...before, listLeftovers });
+    expect(listLeftovers - before.listLeftovers).toBeLessThan(5);
+    expect(shown.asked.slice(asked).filter((url) => !url.endsWith('/ListLeftovers'))).toEqual([]);
+    expect(many.calls).toMatchObject({ watchJobs: 1, watch: 0, getInfo: 0, listJobs: 1 });
+
+    await shown.page.goto(`${seen.url}${RUNNING}`);
     await shown.shows('Copy of web1 virtio0');
-    await eventually('a watch', () => (many.watches === 1 ? true : undefined));
+    await shown.shows('entry 7', 'table.journal');
     await shown.page.goto(`${seen.url}#/jobs/bj0000000000000001`);
     await shown.shows('Copy of web2 virtio0');
-    await eventually('the other watch alone', () => (many.watches === 1 ? true : undefined));
-    await shown.page.goto(`${seen.url}#/`);
-    await eventually('no watch', () => (many.watches === 0 ? true : undefined));
+    await shown.shows('entry 7', 'table.journal');
+    expect(many.calls).toMatchObject({ watchJobs: 1, watch: 2, listJobs: 1 });
+    expect(many.streams).toBe(1);
+  });
+
+  test('reads the list of ended jobs again when one more has ended', async () => {
+    await using seen = await see({ running: 2, ended: 1 });
+    const { shown, many } = seen;
+    await shown.shows('2 running · 1 ended');
+    expect(many.calls.listJobs).toBe(1);
+    many.end(0);
+    await shown.shows('1 running · 2 ended');
+    expect(await shown.texts('table.ended tbody th')).toHaveLength(2);
+    expect(many.calls.listJobs).toBe(2);
+  });
+
+  test('appends to the journal of the open job what the stream tells of it', async () => {
+    await using seen = await see({ running: 2, ended: 1 }, RUNNING);
+    const { shown, many } = seen;
+    await shown.shows('entry 7', 'table.journal');
+    many.end(0);
+    await shown.shows('it has ended', 'table.journal');
+    await shown.shows('Completed', '.title');
+    const journal = await shown.texts('table.journal tbody tr td:first-child');
+    expect(journal.map(Number)).toEqual([1, 2, 3, 4, 5, 6, 7, 8]);
+    expect(many.calls.watch).toBe(1);
+  });
+
+  test('shows no old number as one of now: not if QEMU is silent, nor if a host is', async () => {
+    await using seen = await see({ running: 2, ended: 1 });
+    const { shown, many } = seen;
+    await shown.shows(/GiB of .*GiB/, 'table.running');
+    many.hasNumbers = false;
+    await shown.shows(/was [\d.]+ %, (just now|\d+ s ago)/, 'table.running');
+    expect(await shown.texts('table.running td.number')).toEqual(Array.from({ length: 6 }, () => '–'));
+    await shown.page.goto(`${seen.url}${RUNNING}`);
+    await shown.shows(/was [\d.]+ %, /, '.far');
+    expect(await shown.text('.figures')).toContain('Time left –');
+    expect(await shown.page.title()).toMatch(/^web1 virtio0 was at \d+ %/);
+    many.hasNumbers = true;
+    await shown.shows(/^[\d.]+ %$/, '.far strong');
+    many.tells.push({
+      is: 'UNREACHABLE',
+      host: 'host1',
+      why: failure('HOST_UNREACHABLE', { host: 'host1', why: 'cut' }),
+    });
+    await shown.shows('Some hosts do not answer', '.notice');
+    await shown.shows(/was [\d.]+ %, /, '.far');
+    many.tells.push({ is: 'SYNCED', host: 'host1', starting: [], position: { epoch: 'epoch', at: 7 } });
+    await shown.shows(/^[\d.]+ %$/, '.far strong');
+    expect(await shown.text()).not.toContain('Some hosts do not answer');
   });
 
   test('shows jobs that need attention first, and only the selected ones', async () => {
@@ -255,14 +313,16 @@ describe.skipIf(needs('browser'))('the page', () => {
     await using seen = await see(HUNDRED, RUNNING);
     const { shown, many } = seen;
     await shown.shows('accepted', 'table.journal');
-    expect(many.watches).toBe(1);
+    expect(many.streams).toBe(1);
     await using front = await chromium.open('about:blank');
     await front.page.bringToFront();
-    await eventually('no watch', () => (many.watches === 0 ? true : undefined));
+    await eventually('no stream', () => (many.streams === 0 ? true : undefined));
     const { length } = shown.asked;
     await shown.page.bringToFront();
-    await eventually('a watch again', () => (many.watches === 1 ? true : undefined));
+    await eventually('a stream again', () => (many.streams === 1 ? true : undefined));
+    await shown.shows(/^[\d.]+ %$/, '.far strong');
     expect(shown.asked.length).toBeGreaterThan(length);
-    expect(many.watchedAfter).toEqual([0, 7]);
+    expect(many.resumedAfter).toEqual([undefined, 7]);
+    expect(many.calls.watch).toBe(1);
   });
 });

@@ -1,0 +1,90 @@
+/**
+ * What no stream tells of, and so is asked for: at once when a person wants to see it, soon when something has happened,
+ * and seldom without any cause. Never often, whatever happens.
+ */
+import { reasonOf, textOf } from './ask.ts';
+
+/** Other clients, and the VMs themselves, change things that the page hears nothing of. */
+const SELDOM_MS = 15_000;
+/** Between two rounds, if many jobs end. */
+const APART_MS = 2000;
+const AFTER_FAILURE_MS = 5000;
+
+export interface AsksOptions<What> {
+  readonly seldom: readonly What[];
+  /** False: nothing is asked for now. */
+  readonly mayAsk: () => boolean;
+  readonly changed: () => void;
+}
+
+export class Asks<What extends string> {
+  /** Since when answers are missing, and why. */
+  outdated: { readonly since: Date; readonly why: string } | undefined;
+  readonly #how: Readonly<Record<What, () => Promise<void>>>;
+  readonly #options: AsksOptions<What>;
+  readonly #due = new Set<What>();
+  #isUrgent = false;
+  #answered: Date | undefined;
+  #nextMs = 0;
+  #seldomMs = 0;
+  #rung = Promise.withResolvers<void>();
+
+  constructor(how: Readonly<Record<What, () => Promise<void>>>, options: AsksOptions<What>) {
+    this.#how = how;
+    this.#options = options;
+  }
+
+  /** One round has had all of its answers. */
+  get isAnswered(): boolean {
+    return this.#answered !== undefined;
+  }
+
+  now(...whats: readonly What[]): void {
+    this.#isUrgent = true;
+    this.soon(...whats);
+  }
+
+  soon(...whats: readonly What[]): void {
+    for (const what of whats) this.#due.add(what);
+    this.#rung.resolve();
+  }
+
+  /** For ever. */
+  async run(): Promise<never> {
+    for (;;) {
+      await this.#untilDue();
+      const due = [...this.#due];
+      this.#due.clear();
+      this.#isUrgent = false;
+      this.#nextMs = performance.now() + APART_MS;
+      try {
+        for (const what of due) await this.#how[what]();
+        this.#answered = new Date();
+        this.outdated = undefined;
+      } catch (error) {
+        for (const what of due) this.#due.add(what);
+        this.#nextMs = performance.now() + AFTER_FAILURE_MS;
+        const why = reasonOf(error) === '' ? 'it does not answer' : textOf(error);
+        this.outdated = { since: this.#answered ?? new Date(), why };
+      }
+      this.#options.changed();
+    }
+  }
+
+  async #untilDue(): Promise<void> {
+    for (;;) {
+      this.#rung = Promise.withResolvers();
+      const now = performance.now();
+      if (now >= this.#seldomMs) {
+        for (const what of this.#options.seldom) this.#due.add(what);
+        this.#seldomMs = now + SELDOM_MS;
+      }
+      const atMs = this.#isUrgent ? now : this.#due.size > 0 ? this.#nextMs : this.#seldomMs;
+      const waitMs = this.#options.mayAsk() ? atMs - now : APART_MS;
+      if (waitMs <= 0) return;
+      const timer = setTimeout(this.#rung.resolve, waitMs);
+      await this.#rung.promise;
+      clearTimeout(timer);
+    }
+  }
+}
