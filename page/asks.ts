@@ -2,7 +2,7 @@
  * What no stream tells of, and so is asked for: at once when a person wants to see it, soon when something has happened,
  * and seldom without any cause. Never often, whatever happens.
  */
-import { reasonOf, textOf } from './ask.ts';
+import { whyNot } from './reasons.ts';
 
 /** Other clients, and the VMs themselves, change things that the page hears nothing of. */
 const SELDOM_MS = 15_000;
@@ -29,7 +29,7 @@ export class Asks<What extends string> {
   #seldomMs = 0;
   #rung = Promise.withResolvers<void>();
 
-  constructor(how: Readonly<Record<What, () => Promise<void>>>, options: AsksOptions<What>) {
+  constructor(how: Readonly<Record<What, () => Promise<void>>>, options: AsksOptions<NoInfer<What>>) {
     this.#how = how;
     this.#options = options;
   }
@@ -64,8 +64,7 @@ export class Asks<What extends string> {
       } catch (error) {
         for (const what of due) this.#due.add(what);
         this.#nextMs = performance.now() + AFTER_FAILURE_MS;
-        const why = reasonOf(error) === '' ? 'it does not answer' : textOf(error);
-        this.outdated = { since: this.#answered ?? new Date(), why };
+        this.outdated = { since: this.#answered ?? new Date(), why: whyNot(error) };
       }
       this.#options.changed();
     }

@@ -5,7 +5,7 @@
 import { timestampMs } from '@bufbuild/protobuf/wkt';
 import type { HostSynced, WatchJobsResponse } from '../generated/es/blockjob/v1/block_job_service_pb.js';
 import { type Job, Job_State, type JobEvent, JobEvent_Kind } from '../generated/es/blockjob/v1/job_pb.js';
-import { isEnded } from './parts.ts';
+import { isEnded } from './words.ts';
 
 /** QEMU is asked each second. */
 const OLD_MS = 5000;

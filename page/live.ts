@@ -6,11 +6,12 @@ import type { Leftover, WatchJobsResponse } from '../generated/es/blockjob/v1/bl
 import type { Domain } from '../generated/es/blockjob/v1/domain_service_pb.js';
 import { type Job, Job_State, type JobEvent, JobEvent_Kind } from '../generated/es/blockjob/v1/job_pb.js';
 import type { ServerInfo } from '../generated/es/blockjob/v1/server_service_pb.js';
-import { domainService, jobService, PATIENCE, reasonOf, serverService, textOf } from './ask.ts';
+import { domainService, jobService, PATIENCE, serverService } from './ask.ts';
 import { Asks } from './asks.ts';
 import { History } from './history.ts';
 import { JobsNow } from './jobs-now.ts';
 import { OpenedJob } from './opened-job.ts';
+import { reasonOf, textOf, whyNot } from './reasons.ts';
 
 const ENDED = [Job_State.COMPLETED, Job_State.CANCELLED, Job_State.FAILED, Job_State.UNRESOLVED];
 
@@ -56,7 +57,7 @@ export class Live {
 
   constructor(changed: () => void) {
     this.#changed = changed;
-    this.asks = new Asks<Asked>(
+    this.asks = new Asks(
       {
         server: async () => await this.#askForServer(),
         ended: async () => await this.#askForEnded(),
@@ -111,7 +112,7 @@ export class Live {
       } catch (error) {
         // It is of another watch, or of another service.
         if (reasonOf(error) === 'FIELD_INVALID') this.#resumeToken = '';
-        this.#lose(reasonOf(error) === '' ? 'it does not answer' : textOf(error));
+        this.#lose(whyNot(error));
       }
       if (this.#leave.signal.aborted) continue;
       await new Promise((resolve) => setTimeout(resolve, pauseMs));

@@ -1,7 +1,8 @@
 /** The job that is shown in full, with its journal: what was before is read once, and what follows is in the stream. */
 import { type Job, type JobEvent, JobEvent_Kind } from '../generated/es/blockjob/v1/job_pb.js';
 import { type EventType, IS_ENTRY } from '../src/core/job/job-event.ts';
-import { jobService, PATIENCE, reasonOf, textOf } from './ask.ts';
+import { jobService, PATIENCE } from './ask.ts';
+import { reasonOf, textOf } from './reasons.ts';
 
 /** A journal has some dozens of lines; of a much longer one the last are shown. */
 const MOST_ENTRIES = 500;

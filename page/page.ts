@@ -2,14 +2,14 @@
 import { ServerMode } from '../generated/es/blockjob/v1/server_service_pb.js';
 import { type Child, h, patch } from './dom.ts';
 import { Live, type Opened, type View } from './live.ts';
-import { heading, isEnded, nameOf, when } from './parts.ts';
+import { heading, nameOf, when } from './parts.ts';
 import { Plots } from './plots.ts';
 import { domainView } from './views/domain.ts';
 import { domainsView } from './views/domains.ts';
 import { jobView } from './views/job.ts';
 import { jobsView } from './views/jobs.ts';
 import { leftoversView } from './views/leftovers.ts';
-import { clock } from './words.ts';
+import { clock, isEnded } from './words.ts';
 
 /** News come one by one; people do not read faster than this. */
 const APART_MS = 500;

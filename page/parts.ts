@@ -34,7 +34,7 @@ export function when(time: Timestamp | undefined, now = new Date()): Child {
 
 /** Beside what is asked for seldom. */
 export function asOf(time: Date | undefined): Child {
-  return time && ` · as of ${clock(time)}`;
+  return time && `as of ${clock(time)}`;
 }
 
 /** Rows of names and values; those without a value are left out. */
@@ -75,10 +75,6 @@ export function destinationOf(destination: Destination | undefined): string {
     return `nbd://${at}/${exportName}`;
   }
   return target?.value ?? '';
-}
-
-export function isEnded(job: Job): boolean {
-  return job.endTime !== undefined;
 }
 
 /** The job without numbers that are not those of now. */

@@ -2,6 +2,7 @@
 import {
   DestinationContent,
   Evidence_Source,
+  type Job,
   Job_State,
   JobKind,
   PauseReason,
@@ -134,3 +135,8 @@ export const EVIDENCE: Readonly<Record<Evidence_Source, string>> = {
   [Evidence_Source.QEMU_PROCESS]: 'QEMU process',
   [Evidence_Source.FILE_SYSTEM]: 'File system',
 };
+
+/** In whichever state: a newer service may have others. */
+export function isEnded({ endTime }: Job): boolean {
+  return endTime !== undefined;
+}

@@ -23,7 +23,13 @@ export function domainsView({ domains, domainsAsOf, jobs }: Live): Child[] {
   return [
     heading(
       'Virtual machines',
-      h('p', { class: 'summary' }, domains.length === 1 ? '1 found' : `${domains.length} found`, asOf(domainsAsOf)),
+      h(
+        'p',
+        { class: 'summary' },
+        domains.length === 1 ? '1 found' : `${domains.length} found`,
+        ' · ',
+        asOf(domainsAsOf),
+      ),
     ),
     domains.length === 0
       ? h('p', { class: 'none' }, 'There are none. Is QEMU running, with a monitor of its own for the service?')

@@ -21,7 +21,6 @@ import {
   doneOf,
   facts,
   heading,
-  isEnded,
   lastKnown,
   nameOf,
   path,
@@ -30,7 +29,7 @@ import {
   when,
 } from '../parts.ts';
 import { reasonIn } from '../reasons.ts';
-import { bytes, CONTENTS, clock, EVIDENCE, KINDS, moment, percent, rate, stateWord } from '../words.ts';
+import { bytes, CONTENTS, clock, EVIDENCE, isEnded, KINDS, moment, percent, rate, stateWord } from '../words.ts';
 import { timeLeft } from './jobs.ts';
 
 export function jobView(opened: OpenedJob, live: Live): Child[] {

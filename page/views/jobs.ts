@@ -5,6 +5,7 @@ import { adviceOn } from '../advice.ts';
 import { type Child, h } from '../dom.ts';
 import type { Live } from '../live.ts';
 import {
+  asOf,
   bar,
   chip,
   current,
@@ -49,7 +50,7 @@ export function jobsView(live: Live, filter: string): Child[] {
   ];
 }
 
-function emptyView({ domains, jobs }: Live): Child[] {
+function emptyView({ domains, domainsAsOf, jobs }: Live): Child[] {
   return [
     heading('Jobs'),
     h(
@@ -70,6 +71,7 @@ function emptyView({ domains, jobs }: Live): Child[] {
     ),
     section(
       'Virtual machines',
+      h('p', { class: 'summary' }, asOf(domainsAsOf)),
       domains.length === 0
         ? h(
             'p',

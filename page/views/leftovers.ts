@@ -29,7 +29,7 @@ export function leftoversView({ leftovers, leftoversAsOf }: Live): Child[] {
   return [
     heading(
       'Leftovers',
-      h('p', { class: 'summary' }, 'Objects that jobs made and could not remove', asOf(leftoversAsOf)),
+      h('p', { class: 'summary' }, 'Objects that jobs made and could not remove', ' · ', asOf(leftoversAsOf)),
     ),
     rows.length === 0
       ? h('p', { class: 'none' }, 'There are no leftovers.')
