@@ -1,24 +1,24 @@
 /**
- * What no stream tells of, and so is asked for: at once when a person wants to see it, soon when something has happened,
- * and seldom without any cause. Never often, whatever happens.
+ * The questions about facts that are in no stream. They are asked at once if a person wants to see the answer, soon after
+ * an event, and seldom without a cause. They are not asked often, whatever happens.
  */
 import { whyNot } from './reasons.ts';
 
-/** Other clients, and the VMs themselves, change things that the page hears nothing of. */
+/** Other clients and the guests change these facts without an event. */
 const SELDOM_MS = 15_000;
-/** Between two rounds, if many jobs end. */
+/** The pause between two rounds, if many jobs end. */
 const APART_MS = 2000;
 const AFTER_FAILURE_MS = 5000;
 
 export interface AsksOptions<What> {
   readonly seldom: readonly What[];
-  /** False: nothing is asked for now. */
+  /** Returns false while the service is away. */
   readonly mayAsk: () => boolean;
   readonly changed: () => void;
 }
 
 export class Asks<What extends string> {
-  /** Since when answers are missing, and why. */
+  /** The time of the last answers, and why there are no later ones. Undefined: the answers are complete. */
   outdated: { readonly since: Date; readonly why: string } | undefined;
   readonly #how: Readonly<Record<What, () => Promise<void>>>;
   readonly #options: AsksOptions<What>;
@@ -34,22 +34,24 @@ export class Asks<What extends string> {
     this.#options = options;
   }
 
-  /** One round has had all of its answers. */
+  /** True after the first round with all answers. */
   get isAnswered(): boolean {
     return this.#answered !== undefined;
   }
 
+  /** Asks without a pause. */
   now(...whats: readonly What[]): void {
     this.#isUrgent = true;
     this.soon(...whats);
   }
 
+  /** Asks after the pause. */
   soon(...whats: readonly What[]): void {
     for (const what of whats) this.#due.add(what);
     this.#rung.resolve();
   }
 
-  /** For ever. */
+  /** Does not return. */
   async run(): Promise<never> {
     for (;;) {
       await this.#untilDue();

@@ -1,26 +1,26 @@
 /**
- * The jobs that go on, as one stream of WatchJobs tells of them, and how old that is. A number is current for as long as
- * the stream goes on, its host answers, and QEMU was asked again a moment ago; after that it is an old one.
+ * The active jobs, as one stream of WatchJobs shows them, and the age of their numbers. A number is current while the
+ * stream goes on, its host answers, and QEMU was asked a moment ago. Otherwise it is old.
  */
 import { timestampMs } from '@bufbuild/protobuf/wkt';
 import type { HostSynced, WatchJobsResponse } from '../generated/es/blockjob/v1/block_job_service_pb.js';
 import { type Job, Job_State, type JobEvent, JobEvent_Kind } from '../generated/es/blockjob/v1/job_pb.js';
 import { isEnded } from './words.ts';
 
-/** QEMU is asked each second. */
+/** The service asks QEMU each second. */
 const OLD_MS = 5000;
 
 interface Known {
   readonly job: Job;
-  /** When QEMU was last asked, on the clock of this browser; before all times if that is not known. */
+  /** The time at which QEMU was last asked, on the clock of this browser. -Infinity: not known. */
   readonly measuredMs: number;
-  /** Whether the present stream has told of it. */
+  /** The present stream has had an event of it. */
   isHeard: boolean;
 }
 
 export class JobsNow {
   readonly #jobs = new Map<string, Known>();
-  /** Hosts whose snapshot has begun, each with the jobs that it has so far. */
+  /** The hosts with an unfinished snapshot, each with the jobs in it so far. */
   readonly #snapshots = new Map<string, Set<string>>();
   readonly #unreachable = new Map<string, string>();
   #isComplete = false;
@@ -33,24 +33,24 @@ export class JobsNow {
     return this.#jobs.get(id)?.job;
   }
 
-  /** Each host has told what there is, or is named as one that does not answer. */
+  /** Each host is synced, or was named unreachable. */
   get isComplete(): boolean {
     return this.#isComplete;
   }
 
-  /** Why each of them does not answer. */
+  /** The hosts that do not answer, each with the reason. */
   get unreachableHosts(): ReadonlyMap<string, string> {
     return this.#unreachable;
   }
 
-  /** Its numbers, if it has any, are those of now. */
+  /** Says whether the numbers of an active job are current. A job without numbers has no old ones. */
   isCurrent({ id, host }: Job): boolean {
     const known = this.#jobs.get(id);
     if (known === undefined || !this.#isComplete || this.#unreachable.has(host)) return false;
     return known.job.progress === undefined || performance.now() - known.measuredMs < OLD_MS;
   }
 
-  /** The stream is lost: what it has told is of then. */
+  /** Marks all numbers as old, because the stream is lost. */
   lose(): void {
     this.#isComplete = false;
     this.#snapshots.clear();
@@ -85,7 +85,7 @@ export class JobsNow {
     const { id } = job;
     const before = this.#jobs.get(id);
     const snapshot = this.#snapshots.get(job.host);
-    // Without a token in each message, those after the last one are told again.
+    // The service repeats events after the last token.
     if (snapshot === undefined && revision < (before?.job.revision ?? 0n)) return false;
     snapshot?.add(id);
     if (isEnded(job)) {
@@ -115,16 +115,18 @@ export class JobsNow {
 }
 
 /**
- * The clock of the host may differ from this one's. A snapshot says what time it is there. Other numbers are of now if
- * they follow on some that this stream has told before: the first ones may have waited for us for long.
+ * The clock of the host may differ from this one. A snapshot has the time at which it was sent. Other numbers are current
+ * if they follow earlier ones on the same stream: the first ones may be old, because the service keeps them for watchers.
  */
 function measuredMs({ kind, time, job }: JobEvent, before: Known | undefined): number {
   const sampled = job?.progress?.sampleTime;
   const known = before?.measuredMs ?? -Infinity;
   if (sampled === undefined) return known;
   const now = performance.now();
-  if (kind === JobEvent_Kind.SNAPSHOT && time !== undefined) return now - (timestampMs(time) - timestampMs(sampled));
+  if (kind === JobEvent_Kind.SNAPSHOT && time !== undefined) {
+    return now - Math.max(0, timestampMs(time) - timestampMs(sampled));
+  }
   const last = before?.job.progress?.sampleTime;
-  const isOther = last === undefined || timestampMs(sampled) > timestampMs(last);
+  const isOther = last === undefined || timestampMs(sampled) !== timestampMs(last);
   return isOther && before?.isHeard === true ? now : known;
 }

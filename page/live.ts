@@ -1,6 +1,6 @@
 /**
- * The known state of the service. One stream tells of all jobs that go on, however many there are, and is resumed where
- * it was lost. What no stream tells of is asked for: ended jobs, when one more ends; leftovers and the hosts' VMs, seldom.
+ * The known state of the service. One stream has the events of all active jobs, however many there are, and is resumed by
+ * its token. Other facts are in no stream, so the page asks for them, seldom.
  */
 import type { Leftover, WatchJobsResponse } from '../generated/es/blockjob/v1/block_job_service_pb.js';
 import type { Domain } from '../generated/es/blockjob/v1/domain_service_pb.js';
@@ -15,7 +15,7 @@ import { reasonOf, textOf, whyNot } from './reasons.ts';
 
 const ENDED = [Job_State.COMPLETED, Job_State.CANCELLED, Job_State.FAILED, Job_State.UNRESOLVED];
 
-/** The service says something every 15 seconds. */
+/** The service sends a message at least every 15 seconds. */
 const SILENCE_MS = 20_000;
 const AGAIN_MS = { first: 500, longest: 5000 };
 const LARGEST_PAGE = 500;
@@ -24,7 +24,7 @@ export type View = 'jobs' | 'domains' | 'leftovers';
 
 export interface Opened {
   readonly view: View;
-  /** A job's id, or a domain's name or UUID. Undefined: all of them. */
+  /** The id of a job, or the name or UUID of a domain. Undefined: all jobs, or all domains. */
   readonly name: string | undefined;
 }
 
@@ -41,7 +41,7 @@ export class Live {
   leftovers: readonly Leftover[] = [];
   leftoversAsOf: Date | undefined;
   server: ServerInfo | undefined;
-  /** Since when the service has not been heard, and why; undefined if it is. */
+  /** The time of the last message, and why the stream was lost. Undefined: it is not lost. */
   cutOff: { readonly since: Date; readonly why: string } | undefined;
   /** The open domain, with its disks; or why there is none to show. */
   domain: Domain | { readonly why: string } | undefined;
@@ -69,7 +69,7 @@ export class Live {
     );
   }
 
-  /** Everything was told or asked for once. */
+  /** The stream and all answers have come once. */
   get isKnown(): boolean {
     return this.asks.isAnswered;
   }
@@ -90,12 +90,12 @@ export class Live {
     this.asks.now('ended');
   }
 
-  /** For ever. */
+  /** Does not return. */
   async run(): Promise<void> {
     await Promise.all([this.asks.run(), this.#follow()]);
   }
 
-  /** A page that nobody sees asks for nothing: the connections are needed elsewhere. */
+  /** A hidden page has no stream: a browser has six connections to a host, and the visible pages need them. */
   async #follow(): Promise<never> {
     document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'hidden') this.#leave.abort();
@@ -110,7 +110,7 @@ export class Live {
         }
         this.#lose('it has ended the stream');
       } catch (error) {
-        // It is of another watch, or of another service.
+        // The token is not valid any more.
         if (reasonOf(error) === 'FIELD_INVALID') this.#resumeToken = '';
         this.#lose(whyNot(error));
       }
@@ -120,7 +120,7 @@ export class Live {
     }
   }
 
-  /** Until the signal. Rejects as soon as the service is silent. */
+  /** Ends with the signal, and rejects if the service is silent for too long. */
   async *#messages(signal: AbortSignal): AsyncGenerator<WatchJobsResponse> {
     const silent = new AbortController();
     const listen = () => setTimeout(() => silent.abort(), SILENCE_MS);
@@ -147,7 +147,7 @@ export class Live {
       this.history.keepOnly(new Set([this.job?.jobId ?? '', ...this.jobs.running.map(({ id }) => id)]));
     }
     if (about.case === 'event') this.#event(about.value);
-    // Everything may be different now: another program may answer, and jobs may have ended unheard.
+    // Another program may answer now, and jobs may have ended in the meantime.
     if (about.case === 'complete') this.asks.now('server', 'ended', 'domains', 'leftovers', 'opened');
     this.#changed();
   }
@@ -159,7 +159,7 @@ export class Live {
     if (this.job?.take(event) === true) this.asks.now('opened');
     const { domain } = this;
     const isShown = domain !== undefined && 'name' in domain && domain.name === job.disk?.domain;
-    // An entry: its chain may be another one.
+    // The chain may have changed.
     if (isShown && event.kind !== JobEvent_Kind.PROGRESS) this.asks.soon('opened');
   }
 
@@ -173,7 +173,7 @@ export class Live {
     this.server = (await serverService.getServerInfo({}, PATIENCE)).server;
   }
 
-  /** As many as are shown, page by page. */
+  /** Reads as many jobs as are shown, page by page. */
   async #askForEnded(): Promise<void> {
     const jobs: Job[] = [];
     let pageToken = '';

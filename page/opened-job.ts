@@ -1,4 +1,4 @@
-/** The job that is shown in full, with its journal: what was before is read once, and what follows is in the stream. */
+/** The job that is shown in full, with its journal. Earlier entries are read once; later ones are in the stream of all jobs. */
 import { type Job, type JobEvent, JobEvent_Kind } from '../generated/es/blockjob/v1/job_pb.js';
 import { type EventType, IS_ENTRY } from '../src/core/job/job-event.ts';
 import { jobService, PATIENCE } from './ask.ts';
@@ -16,16 +16,16 @@ export class OpenedJob {
   readonly jobId: string;
   /** The entries of the journal, and any gap. */
   readonly entries: JobEvent[] = [];
-  /** Why no such job can be shown. */
+  /** Why the job cannot be shown at all. */
   refusal: string | undefined;
   /** Why it could not be asked for the last time. */
   trouble: string | undefined;
   #job: Job | undefined;
-  /** Of the last entry that is there. */
+  /** The revision of the last entry in `entries`. */
   #revision = 0n;
   readonly #closed = new AbortController();
 
-  /** `job`: as it is known already. */
+  /** `job` is the last known state. Undefined: not known. */
   constructor(jobId: string, job: Job | undefined) {
     this.jobId = jobId;
     this.#job = job;
@@ -35,7 +35,7 @@ export class OpenedJob {
     return this.#job;
   }
 
-  /** An event of any job. Returns whether there are entries before it that have to be read. */
+  /** Takes the event if it is of this job. Returns true if earlier entries are missing. */
   take(event: JobEvent): boolean {
     if (event.job?.id !== this.jobId) return false;
     this.#show(event.job);
@@ -44,7 +44,7 @@ export class OpenedJob {
     return this.#revision < event.revision;
   }
 
-  /** The job as it is now, and the entries that are missing. Rejects if the service does not answer. */
+  /** Reads the present state and the missing entries. Rejects if the service does not answer. */
   async look(): Promise<void> {
     if (this.refusal !== undefined) return;
     try {
@@ -77,7 +77,7 @@ export class OpenedJob {
       if (event === undefined) continue;
       if (event.kind === JobEvent_Kind.COMPACTED) this.#begin(event);
       else if (ENTRIES.has(event.kind)) this.#append(event);
-      // The stream of all jobs has what follows.
+      // The stream of all jobs has the later entries.
       if (event.kind !== JobEvent_Kind.COMPACTED && event.revision >= until) return;
     }
   }
@@ -89,7 +89,7 @@ export class OpenedJob {
     if (this.entries.length > MOST_ENTRIES) this.entries.shift();
   }
 
-  /** Behind a gap. */
+  /** Goes on after a gap. */
   #begin(event: JobEvent): void {
     this.#revision = event.oldestRevision - 1n;
     this.entries.push(event);

@@ -11,7 +11,7 @@ import { jobsView } from './views/jobs.ts';
 import { leftoversView } from './views/leftovers.ts';
 import { clock, isEnded } from './words.ts';
 
-/** News come one by one; people do not read faster than this. */
+/** The least time between two renderings. Events come one by one, and people do not read faster. */
 const APART_MS = 500;
 
 const live = new Live(news);
@@ -201,6 +201,6 @@ main.addEventListener('click', ({ target }) => {
 
 live.open(route());
 render();
-// Numbers grow old also if there are no news.
+// Numbers become old without an event.
 setInterval(news, 1000);
 void live.run();

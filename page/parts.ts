@@ -32,7 +32,7 @@ export function when(time: Timestamp | undefined, now = new Date()): Child {
   return h('time', { datetime: date.toISOString(), title: moment(date) }, ago(date, now));
 }
 
-/** Beside what is asked for seldom. */
+/** The time of an answer that is asked for seldom. */
 export function asOf(time: Date | undefined): Child {
   return time && `as of ${clock(time)}`;
 }
@@ -77,14 +77,14 @@ export function destinationOf(destination: Destination | undefined): string {
   return target?.value ?? '';
 }
 
-/** The job without numbers that are not those of now. */
+/** The job without its numbers if they are old. */
 export function current(job: Job, { jobs }: Pick<Live, 'jobs'>): Job {
   if (jobs.isCurrent(job)) return job;
   const { progress: _old, ...rest } = job;
   return rest;
 }
 
-/** What an active job was at, if that is not what it is at. */
+/** The last progress of an active job whose numbers are old. */
 export function lastKnown({ progress }: Job): Child {
   return progress && h('span', { class: 'old' }, `was ${percent(progress.percent)}, `, when(progress.sampleTime));
 }

@@ -136,7 +136,7 @@ export const EVIDENCE: Readonly<Record<Evidence_Source, string>> = {
   [Evidence_Source.FILE_SYSTEM]: 'File system',
 };
 
-/** In whichever state: a newer service may have others. */
+/** Says whether a job has ended, in any state: a newer service may have other states. */
 export function isEnded({ endTime }: Job): boolean {
   return endTime !== undefined;
 }

@@ -67,7 +67,7 @@ function noticeOn(job: Job): Child {
   );
 }
 
-/** `now`: without numbers that are old. */
+/** `now` is the job without its numbers if they are old. */
 function progressOf(job: Job, now: Job): HTMLElement {
   const { progress, bandwidthBytesPerSecond: limit } = now;
   const isOld = now !== job;

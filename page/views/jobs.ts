@@ -145,7 +145,7 @@ function runningTable(jobs: readonly Job[], live: Live): HTMLElement {
   );
 }
 
-/** `now`: without numbers that are old. */
+/** `now` is the job without its numbers if they are old. */
 function runningRow(job: Job, now: Job): HTMLElement {
   const { progress } = now;
   const isOld = now !== job;

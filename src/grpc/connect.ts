@@ -48,7 +48,7 @@ export function connectHandler(jobs: BlockJobs, options: ConnectProtocolOptions)
     readMaxBytes: LARGEST_REQUEST_BYTES,
     // Not Brotli: at its best level a page of jobs takes longer than a second.
     acceptCompression: [compressionGzip],
-    // An event is smaller, and there are many.
+    // Events are smaller. There are many of them, and each would be compressed alone.
     compressMinBytes: 16 * 1024,
     shutdownSignal: options.ends,
     routes: (router) => {

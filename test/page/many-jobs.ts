@@ -24,19 +24,19 @@ export interface Shape {
 
 export class ManyJobs {
   readonly jobs: BlockJobs;
-  /** How many streams are open now. */
+  /** The number of open streams. */
   streams = 0;
-  /** Behind which places of host1 they were asked to go on, each in turn. */
+  /** The positions of host1 that they were resumed after, in order. */
   readonly resumedAfter: (number | undefined)[] = [];
-  /** Rounds of numbers of all running jobs that were sent. */
+  /** The number of rounds in which the progress of all running jobs was sent. */
   rounds = 0;
-  /** Of each method, how often it was called. */
+  /** The number of calls of each method. */
   readonly calls: Readonly<Record<keyof BlockJobs, number>>;
-  /** Messages that are sent before the next numbers, once. */
+  /** Messages that are sent once, before the next round. */
   readonly tells: JobsMessage[] = [];
-  /** False: QEMU does not answer, so there are no other numbers. */
+  /** False: QEMU does not answer, so no progress is sent. */
   hasNumbers = true;
-  /** Jobs with these places have ended since. */
+  /** The indexes of the jobs that have ended in the meantime. */
   readonly #over = new Set<number>();
   readonly #shape: Shape;
   readonly #began = Date.now();
@@ -67,7 +67,7 @@ export class ManyJobs {
     });
   }
 
-  /** The running job with this place ends. */
+  /** Ends the running job with this index. */
   end(index: number): void {
     this.#over.add(index);
     const { job } = this.#ended(index);
@@ -97,7 +97,7 @@ export class ManyJobs {
     return found;
   }
 
-  /** Up to now; the stream of all jobs has what follows. */
+  /** Sends the entries so far; the stream of all jobs has the later ones. */
   async *#journal(id: string): AsyncGenerator<JobEvent> {
     const { job } = await Promise.resolve(this.#find(id));
     const time = new Date().toISOString();

@@ -71,7 +71,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     });
   });
 
-  test('of a hundred jobs has one stream, and asks for nothing while their numbers move', async () => {
+  test('has one stream for a hundred jobs, and makes no call each second', async () => {
     await using seen = await see(HUNDRED);
     const { shown, many } = seen;
     await shown.shows('60 running');
@@ -84,7 +84,7 @@ describe.skipIf(needs('browser'))('the page', () => {
       numbers.add(String(await shown.texts('table.running td.number')));
       return many.rounds >= until && numbers.size >= 10 ? true : undefined;
     });
-    // Leftovers alone are asked for, each 15 seconds.
+    // The page asks for leftovers every 15 seconds, and for nothing else.
     const { listLeftovers } = many.calls;
     expect(many.calls).toEqual({ ...before, listLeftovers });
     expect(listLeftovers - before.listLeftovers).toBeLessThan(5);
@@ -101,7 +101,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(many.streams).toBe(1);
   });
 
-  test('reads the list of ended jobs again when one more has ended', async () => {
+  test('reads the list of ended jobs again when another job has ended', async () => {
     await using seen = await see({ running: 2, ended: 1 });
     const { shown, many } = seen;
     await shown.shows('2 running · 1 ended');
@@ -112,7 +112,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(many.calls.listJobs).toBe(2);
   });
 
-  test('appends to the journal of the open job what the stream tells of it', async () => {
+  test('appends the entries of the stream to the journal of the open job', async () => {
     await using seen = await see({ running: 2, ended: 1 }, RUNNING);
     const { shown, many } = seen;
     await shown.shows('entry 7', 'table.journal');
@@ -124,7 +124,7 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(many.calls.watch).toBe(1);
   });
 
-  test('shows no old number as one of now: not if QEMU is silent, nor if a host is', async () => {
+  test('marks old numbers if QEMU is silent, and if a host is', async () => {
     await using seen = await see({ running: 2, ended: 1 });
     const { shown, many } = seen;
     await shown.shows(/GiB of .*GiB/, 'table.running');

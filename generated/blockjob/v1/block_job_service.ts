@@ -979,8 +979,8 @@ export interface WatchJobsRequest {
     | Duration
     | undefined;
   /**
-   * Leaves the jobs that have ended out of each snapshot. The events of all other jobs are told, their ends too. For a
-   * client that shows what goes on, and reads ended jobs with ListJobs. It is one of the filters of a resume_token.
+   * Leaves the jobs that have ended out of each snapshot. It leaves out no event: the end of a job is sent as usual. A
+   * client that shows active jobs uses it, and reads ended jobs with ListJobs. It is a filter of the resume_token.
    */
   activeOnly: boolean;
 }

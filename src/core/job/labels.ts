@@ -10,9 +10,9 @@ export interface JobFilter {
   readonly createdBy?: string;
 }
 
-/** Which jobs a watch is of. */
+/** The jobs of a watch. */
 export interface WatchFilter extends JobFilter {
-  /** No snapshot has those that have ended. Undefined: each has. */
+  /** Leaves ended jobs out of each snapshot. Undefined: false. */
   readonly activeOnly?: boolean;
 }
 

@@ -8,7 +8,7 @@ import type { JobsFeed, JobsWatcher } from '../../watch/follow-jobs.ts';
 import { Recent } from '../../watch/recent.ts';
 import { type AgentJobs, agentJobs } from './agent-jobs.ts';
 
-/** What has ended is of no use to it: a snapshot of it leads to nothing that is kept. */
+/** The jobs of the shared stream. It does not keep snapshots, so ended jobs need not be sent. */
 const ALL = { domain: '', activeOnly: true };
 
 export class HostWatch implements JobsFeed {

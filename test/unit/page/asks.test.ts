@@ -1,9 +1,9 @@
-/** How often the page asks for what no stream tells of. */
+/** How often the page asks for facts that are in no stream. */
 import { Code, ConnectError } from '@connectrpc/connect';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Asks } from '../../../page/asks.ts';
 
-describe('what no stream tells of', () => {
+describe('a fact that is in no stream', () => {
   let asked: string[];
   let mayAsk: boolean;
   let failure: Error | undefined;
@@ -32,14 +32,14 @@ describe('what no stream tells of', () => {
     return asked;
   };
 
-  test('is asked for at the begin, and then each 15 seconds', async () => {
+  test('is asked for at the begin, and then every 15 seconds', async () => {
     expect(asked).toEqual(['leftovers']);
     expect(asks.isAnswered).toBe(true);
     expect(await since(14_999)).toEqual([]);
     expect(await since(1)).toEqual(['leftovers']);
   });
 
-  test('is asked for each two seconds at most, however much happens, and what is seldom keeps its time', async () => {
+  test('is asked for at most every two seconds, however many events there are, and seldom facts keep their interval', async () => {
     for (let times = 0; times < 300; times += 1) {
       asks.soon('ended');
       await vi.advanceTimersByTimeAsync(100);
@@ -48,12 +48,12 @@ describe('what no stream tells of', () => {
     expect(asked.filter((what) => what === 'leftovers')).toHaveLength(3);
   });
 
-  test('is asked for at once if a person wants to see it', async () => {
+  test('is asked for at once if a person opens it', async () => {
     asks.now('ended');
     expect(await since(0)).toEqual(['ended']);
   });
 
-  test('is not asked for while the stream is lost, and at once when it is back', async () => {
+  test('is not asked for while the stream is lost, but at once when it is resumed', async () => {
     mayAsk = false;
     asks.now('ended');
     expect(await since(60_000)).toEqual([]);
@@ -62,7 +62,7 @@ describe('what no stream tells of', () => {
     expect(await since(0)).toEqual(['ended', 'leftovers']);
   });
 
-  test('is said to be of then if there is no answer, and asked for again, seldom too', async () => {
+  test('is outdated if there is no answer, and asked for again after five seconds', async () => {
     const before = new Date();
     failure = new ConnectError('BUG: 17', Code.Internal);
     await vi.advanceTimersByTimeAsync(2000);

@@ -1,4 +1,4 @@
-/** What the page knows of the jobs that go on: those that the stream told of, and whether their numbers are those of now. */
+/** The active jobs that the page knows from the stream, and whether their numbers are current. */
 import { create, type MessageInitShape } from '@bufbuild/protobuf';
 import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
@@ -9,7 +9,7 @@ import { present } from '../../support/checks.ts';
 
 type About = NonNullable<MessageInitShape<typeof WatchJobsResponseSchema>['about']>;
 
-/** On a clock that is an hour behind the browser's. */
+/** The time of a host whose clock is an hour late. */
 const HOST_MS = Date.now() - 3_600_000;
 
 interface Told {
@@ -17,12 +17,12 @@ interface Told {
   readonly revision?: number;
   readonly state?: Job_State;
   readonly hasEnded?: boolean;
-  /** Seconds after the begin at which QEMU was asked; undefined: the event has no numbers. */
+  /** The seconds between the begin of the test and the question to QEMU. Undefined: the event has no numbers. */
   readonly at?: number;
   readonly host?: string;
 }
 
-describe('the jobs that go on', () => {
+describe('the active jobs of the page', () => {
   let jobs: JobsNow;
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['performance'] });
@@ -58,7 +58,7 @@ describe('the jobs that go on', () => {
     complete();
   };
 
-  test('are those of the snapshot and those that began since, without those that have ended', () => {
+  test('are those of the snapshot and the later ones, without those that have ended', () => {
     begin();
     event('b', { kind: JobEvent_Kind.STATE, revision: 1, state: Job_State.STARTING });
     expect(ids()).toEqual(['a', 'b']);
@@ -88,7 +88,7 @@ describe('the jobs that go on', () => {
     expect(ids()).toEqual(['a', 'c']);
   });
 
-  test('are not changed by an event that is told again, but by a snapshot whatever it has', () => {
+  test('are not changed by a repeated event, but by any snapshot', () => {
     begin();
     event('a', { kind: JobEvent_Kind.STATE, revision: 5, state: Job_State.READY });
     event('a', { kind: JobEvent_Kind.STATE, revision: 4, state: Job_State.RUNNING });
@@ -104,22 +104,31 @@ describe('the jobs that go on', () => {
     expect(jobs.get('a')?.progress?.percent).toBe(0);
   });
 
-  test('have numbers of now for five seconds after QEMU was asked, whatever the clock of the host', () => {
+  test('have current numbers for five seconds after QEMU was asked, whatever the clock of the host', () => {
     begin();
     expect(isCurrent('a')).toBe(true);
     vi.advanceTimersByTime(4000);
     event('a', { at: 4 });
     vi.advanceTimersByTime(4999);
     expect(isCurrent('a')).toBe(true);
-    // Told again, but not measured again.
+    // Repeated, but not measured again.
     event('a', { at: 4 });
     vi.advanceTimersByTime(1);
     expect(isCurrent('a')).toBe(false);
     event('a', { at: 9 });
     expect(isCurrent('a')).toBe(true);
+    // The clock of the host is set back.
+    vi.advanceTimersByTime(5000);
+    event('a', { at: 3 });
+    expect(isCurrent('a')).toBe(true);
+    snapshot();
+    shown('a', 3600);
+    synced();
+    vi.advanceTimersByTime(5000);
+    expect(isCurrent('a')).toBe(false);
   });
 
-  test('have old numbers in a snapshot if QEMU has been silent before', () => {
+  test('have old numbers in a snapshot if QEMU was silent before', () => {
     vi.advanceTimersByTime(60_000);
     snapshot();
     shown('a', 10);
@@ -129,7 +138,7 @@ describe('the jobs that go on', () => {
     expect([isCurrent('a'), isCurrent('b')]).toEqual([false, true]);
   });
 
-  test('have old numbers while the stream is lost, and until they are other ones than the first that it tells', () => {
+  test('have old numbers while the stream is lost, and until the second number after that', () => {
     begin();
     jobs.lose();
     expect(isCurrent('a')).toBe(false);
@@ -137,14 +146,14 @@ describe('the jobs that go on', () => {
     synced();
     complete();
     expect(isCurrent('a')).toBe(false);
-    // Of which nobody knows for how long it has been waiting.
+    // The service may have kept it for long.
     event('a', { at: 30 });
     expect(isCurrent('a')).toBe(false);
     event('a', { at: 61 });
     expect(isCurrent('a')).toBe(true);
   });
 
-  test('have old numbers while their host does not answer, and only those', () => {
+  test('have old numbers while their host does not answer, but not those of other hosts', () => {
     begin();
     snapshot('h2');
     shown('b', 0, 'h2');

@@ -1487,8 +1487,8 @@ export declare type WatchJobsRequest = Message<"blockjob.v1.WatchJobsRequest"> &
   progressInterval?: Duration | undefined;
 
   /**
-   * Leaves the jobs that have ended out of each snapshot. The events of all other jobs are told, their ends too. For a
-   * client that shows what goes on, and reads ended jobs with ListJobs. It is one of the filters of a resume_token.
+   * Leaves the jobs that have ended out of each snapshot. It leaves out no event: the end of a job is sent as usual. A
+   * client that shows active jobs uses it, and reads ended jobs with ListJobs. It is a filter of the resume_token.
    *
    * @generated from field: bool active_only = 6;
    */

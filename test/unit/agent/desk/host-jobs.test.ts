@@ -145,7 +145,7 @@ describe('a watch of all jobs', () => {
     expect(watcher.seen).not.toContain('STATE 0:2');
   });
 
-  it('begins without the jobs that have ended if only active ones are wanted, and tells of every end after that', async () => {
+  it('leaves ended jobs out of the snapshot with activeOnly, and sends the later ends', async () => {
     await using at = await site();
     const over = await at.jobs.begin();
     await at.jobs.write(over, ...END);
@@ -159,7 +159,7 @@ describe('a watch of all jobs', () => {
     await watcher.leave();
     const missed = ['STATE 1:3', 'STATE 1:4', 'STATE 1:5'];
     expect(watcher.seen).toEqual(['snapshot of host1', 'SNAPSHOT 1:2', 'synced host1', 'complete', ...missed]);
-    // Behind a place there is no snapshot, and so nothing is left out.
+    // After a position there is no snapshot, so no event is left out.
     const after = new JobsWatcher(at.jobs, { activeOnly: true, positions });
     await after.until('complete');
     await after.leave();

@@ -173,7 +173,7 @@ describe('a watch of all jobs of a fleet', () => {
     expect(ofJob(again, '2')).toEqual(['SNAPSHOT 2:1', 'synced h2 2']);
   });
 
-  it('has no job that has ended if only active ones are wanted, and tells of the end of each', async () => {
+  it('leaves ended jobs out of the snapshot with activeOnly, and sends the later ends', async () => {
     const h1 = await host('h1');
     await h1.jobs.write(await h1.jobs.begin({ job: 'bj0000000000000001' }), ...END);
     const two = await h1.jobs.begin({ job: 'bj0000000000000002' });
