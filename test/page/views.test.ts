@@ -149,6 +149,19 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(await shown.text()).not.toContain('Some hosts do not answer');
   });
 
+  test('leaves a stream that is silent for longer than a heartbeat, and resumes it', async () => {
+    await using seen = await see({ running: 1, ended: 0 });
+    const { shown, many } = seen;
+    await shown.shows('1 running');
+    many.hasNumbers = false;
+    await eventually('a second stream', () => (many.resumedAfter.length === 2 ? true : undefined), 60_000);
+    expect(many.resumedAfter).toEqual([undefined, 7]);
+    many.hasNumbers = true;
+    await shown.shows(/GiB of .*GiB/, 'table.running');
+    await shown.shows('Live', '#connection');
+    expect(many.streams).toBe(1);
+  });
+
   test('shows jobs that need attention first, and only the selected ones', async () => {
     await using seen = await see(HUNDRED);
     const { shown } = seen;
