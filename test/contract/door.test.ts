@@ -8,11 +8,12 @@ import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { BlockJobServiceClient, WatchJobRequest } from '../../generated/blockjob/v1/block_job_service.ts';
-import type { DomainServiceClient } from '../../generated/blockjob/v1/domain_service.ts';
+import { DomainServiceClient } from '../../generated/blockjob/v1/domain_service.ts';
 import { RetryInfo } from '../../generated/google/rpc/error_details.ts';
 import { Status } from '../../generated/google/rpc/status.ts';
 import type { BlockJobs } from '../../src/core/block-jobs.ts';
 import { Certificates } from '../../src/grpc/certificates.ts';
+import { UNARY } from '../../src/grpc/door/limits.ts';
 import { connect as connectRemote } from '../../src/grpc/remote/connect.ts';
 import { serve } from '../../src/grpc/server.ts';
 import { Wake } from '../../src/lib/wake.ts';
@@ -296,6 +297,26 @@ describe('calls', () => {
     gate.open();
     expect(new Set(await Promise.all(calls))).toEqual(new Set([status.OK]));
     expect(gate.most).toBe(10);
+  });
+
+  test('beyond those of one address are refused, and are served when there is room', async () => {
+    const gate = new Gate();
+    const listDomains = async () => {
+      await gate.pass();
+      return EMPTY;
+    };
+    await using server = await serving('tcp', { listDomains });
+    const calls = Array.from({ length: UNARY.ofOne }, async () => await list(server.domains));
+    await eventually('all of them are in it', () => gate.inside === UNARY.ofOne || undefined);
+    // Another connection, as the first one has no more calls.
+    const other = new DomainServiceClient(server.address, credentials.createInsecure(), {
+      'grpc.use_local_subchannel_pool': 1,
+    });
+    expect(await list(other)).toBe(status.RESOURCE_EXHAUSTED);
+    gate.open();
+    expect(new Set(await Promise.all(calls))).toEqual(new Set([status.OK]));
+    expect(await list(other)).toBe(status.OK);
+    other.close();
   });
 
   test('the watches of a connection are limited, so that it can still make other calls', async () => {

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { REPOSITORY } from '../support/service/service.ts';
+import { BLOCK_JOB_SERVICE } from './promises/block-job-service.ts';
 
 const FOLDER = join(REPOSITORY, 'proto/blockjob/v1');
 
@@ -156,10 +157,11 @@ const HELD: readonly (readonly [file: string, name: string, ...parts: readonly (
     'are forgotten when they are too old',
     'Ended jobs are kept until they are pruned by age or number.',
   ],
+  ...BLOCK_JOB_SERVICE,
 ];
 
 /** Sentences with a promising word that have no row yet, those that promise nothing among them. It only gets smaller. */
-const NOT_YET = 316;
+const NOT_YET = 147;
 
 const holds = (part: string | RegExp) => (sentence: string) =>
   typeof part === 'string' ? sentence.includes(part) : part.test(sentence);

@@ -64,8 +64,10 @@ describe.skipIf(needs('qemu'))('a job that goes on', { timeout: 60_000 }, () => 
     expect(await inQemu(it.qemu, job)).toMatchObject({ speed: 2 * MIB });
     expect((await it.service.setSpeed(job, 0n)).bandwidthBytesPerSecond).toBe(0n);
     await it.service.until(job, 'STATE_READY');
-    expect((await it.service.setSpeed(job, 7n)).bandwidthBytesPerSecond).toBe(7n);
+    const slower = await it.service.setSpeed(job, 7n);
+    expect(slower.bandwidthBytesPerSecond).toBe(7n);
     expect(await inQemu(it.qemu, job)).toMatchObject({ speed: 7 });
+    expect((await it.service.setSpeed(job, 7n)).revision).toBe(slower.revision);
     await it.service.setSpeed(job, 0n);
     await it.service.abort({ job: byId(job), pivot: true });
     const limits: bigint[] = [];

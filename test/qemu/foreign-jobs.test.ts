@@ -178,6 +178,8 @@ describe.skipIf(needs('qemu'))('a job of another client', () => {
     await whileStopped(qemu.pid, async () => {
       const { foreignJobs, unreachableDomains } = await service.listJobs({ domain: disk.domain });
       expect({ foreignJobs, unreachableDomains }).toEqual({ foreignJobs: [], unreachableDomains: [disk.domain] });
+      const ended = await service.listJobs({ stateFilter: [Job_State.STATE_FAILED] });
+      expect(ended.unreachableDomains).toEqual([]);
       // It is not asked repeatedly.
       const before = performance.now();
       expect((await service.listJobs()).unreachableDomains).toEqual([disk.domain]);

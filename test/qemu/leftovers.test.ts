@@ -1,6 +1,6 @@
 /** Objects that jobs could not remove are listed, and are removed only if nobody uses them. */
 import { existsSync } from 'node:fs';
-import { stat, writeFile } from 'node:fs/promises';
+import { rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Leftover_Kind } from '../../generated/blockjob/v1/block_job_service.ts';
@@ -126,6 +126,15 @@ describe('leftovers', () => {
     expect(leftover?.blockedBy).toContain('read the outcome');
     expect(await site.service.reclaim([`file:${job.id}`], true)).toMatchObject([{ reclaimed: false }]);
     expect(existsSync(join(machine.dir, 'copy'))).toBe(true);
+
+    const { domain } = machine.disk;
+    await rm(join(site.sockets, `${domain}.sock`));
+    await eventually('the domain is gone', async () => {
+      const domains = await site.service.listDomains();
+      return domains.every(({ name }) => name !== domain) || undefined;
+    });
+    for (const asked of [domain, ''])
+      expect(await site.service.listLeftovers(asked)).toMatchObject([{ jobId: job.id }]);
   });
 
   test('nodes and jobs that an earlier service made, and that no journal knows', async () => {

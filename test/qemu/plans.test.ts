@@ -168,7 +168,13 @@ describe('a plan', () => {
     expect(await world()).toEqual(before);
     expect((await site.service.listJobs({ domain: disk.domain })).jobs).toEqual([]);
     expect(plan).toMatchObject({ kind, sourcePath: machine.top.path });
+    const { destination } = request(machine) as Partial<StartCopyRequest>;
+    expect(plan.destination?.target).toEqual(destination?.target);
     expect(inShort(plan, machine)).toEqual(steps);
+    // What is known only at its time has no command, and what is taken back is a step of the start.
+    const without = plan.steps.filter(({ run: command }) => command === '').map(({ name }) => name);
+    expect(without).toEqual(plan.steps.map(({ name }) => name).filter((name) => /^(?:carry|flush)-/.test(name)));
+    expect(plan.steps.filter(({ phase, undo }) => phase !== PHASE_START && undo !== '')).toEqual([]);
     expect(await site.service.planOf(rpc, request(machine))).toEqual(plan);
 
     const bound = { ...request(machine), planEtag: plan.etag };

@@ -56,17 +56,17 @@ export const protobufFileName = "blockjob/v1/block_job_service.proto";
 
 /**
  * A flag of Rebase. The values are libvirt's bits (VIR_DOMAIN_BLOCK_REBASE_…). Each element is one flag: a sum of bits
- * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
+ * and an unknown value are refused with FIELD_INVALID. A repeated flag counts once.
  *
  * SHALLOW, REUSE_EXT, COPY_RAW and COPY_DEV without COPY are refused with FLAG_REQUIRES_COPY.
  */
 export const RebaseFlag = {
   /** REBASE_FLAG_UNSPECIFIED - Has no effect. */
   REBASE_FLAG_UNSPECIFIED: 0,
-  /** REBASE_FLAG_SHALLOW - Copies the active image only; the destination has, or gets, the source's backing file. */
+  /** REBASE_FLAG_SHALLOW - Copies the active image only. A destination that is created gets the source's backing image as backing file. */
   REBASE_FLAG_SHALLOW: 1,
   /**
-   * REBASE_FLAG_REUSE_EXT - Uses the existing file at `base`. The format is probed from its header unless COPY_RAW is given. Use COPY_RAW for a
+   * REBASE_FLAG_REUSE_EXT - Uses the existing file at `base`. The format is read from its header unless COPY_RAW is given. Use COPY_RAW for a
    * file that may be raw, since a guest can make a raw image look like any other.
    */
   REBASE_FLAG_REUSE_EXT: 2,
@@ -76,14 +76,14 @@ export const RebaseFlag = {
   REBASE_FLAG_COPY: 8,
   /**
    * REBASE_FLAG_RELATIVE - Writes backing file names relative to the image's folder. A pull keeps the chain's relative name for `base`
-   * (RELATIVE_UNSUPPORTED if it has none; BASE_REQUIRED without `base`). A copy needs SHALLOW and not REUSE_EXT,
-   * otherwise RELATIVE_UNSUPPORTED. libvirt refuses every copy with it ("not supported yet").
+   * (RELATIVE_UNSUPPORTED if it has none; BASE_REQUIRED without `base`). A copy needs SHALLOW, neither REUSE_EXT nor
+   * COPY_RAW, and a source that has a backing image; otherwise RELATIVE_UNSUPPORTED. (libvirt has no copy with this
+   * flag: "not supported yet".)
    */
   REBASE_FLAG_RELATIVE: 16,
   /**
-   * REBASE_FLAG_COPY_DEV - Demands that `base` is a block device; otherwise NOT_A_BLOCK_DEVICE. The device is formatted only with REUSE_EXT;
-   * without REUSE_EXT a copy in another format than raw is refused with DESTINATION_EXISTS. (libvirt formats the device
-   * always.)
+   * REBASE_FLAG_COPY_DEV - Demands that `base` is a block device; otherwise NOT_A_BLOCK_DEVICE. A device gets no header without REUSE_EXT: a
+   * copy in another format than raw is refused with DESTINATION_EXISTS. (libvirt formats the device with and without.)
    */
   REBASE_FLAG_COPY_DEV: 32,
   /** REBASE_FLAG_BANDWIDTH_BYTES - Takes `bandwidth` as bytes per second instead of MiB per second. */
@@ -164,7 +164,7 @@ export function rebaseFlagToJSON(object: RebaseFlag): string {
 
 /**
  * A flag of Commit. The values are libvirt's bits (VIR_DOMAIN_BLOCK_COMMIT_…). Each element is one flag: a sum of bits
- * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
+ * and an unknown value are refused with FIELD_INVALID. A repeated flag counts once.
  */
 export const CommitFlag = {
   /** COMMIT_FLAG_UNSPECIFIED - Has no effect. */
@@ -175,8 +175,8 @@ export const CommitFlag = {
    */
   COMMIT_FLAG_SHALLOW: 1,
   /**
-   * COMMIT_FLAG_DELETE - Deletes the committed images after success; only those that no known domain uses. The others stay, and
-   * Outcome.safe_to_delete lists those that may be deleted. They must be in allowed folders; otherwise
+   * COMMIT_FLAG_DELETE - Deletes the committed images after success, but not those that a known domain uses. These stay, and
+   * Outcome.safe_to_delete lists those that may be deleted later. The images must be in allowed folders; otherwise
    * DESTINATION_NOT_ALLOWED. Other hosts are not asked; for storage that they may share, the plan's notes say so.
    */
   COMMIT_FLAG_DELETE: 2,
@@ -260,12 +260,12 @@ export interface StartCopyRequest {
     | undefined;
   /**
    * Copies the active image only. A destination that is created gets the source's backing image as backing file. A
-   * destination that is reused must already show that image's contents, and keeps its own backing file. The service
-   * trusts the caller's word for that: an obvious contradiction is refused with REUSED_UNLIKE, and
-   * Outcome.safe_to_delete does not list the source. The word is not needed with verify_reused, or if the destination
-   * has no data and its backing file is that very image. Outcome.evidence says which. A created raw destination is
-   * refused with SHALLOW_INTO_RAW, unless the source is raw too. libvirt: VIR_DOMAIN_BLOCK_COPY_SHALLOW. QEMU:
-   * sync=top.
+   * destination that is reused must already show the contents of that image, and keeps its own backing file. The
+   * service cannot see whether it does, and relies on the caller. It refuses an obvious contradiction with
+   * REUSED_UNLIKE, and Outcome.safe_to_delete does not list the source. It does not rely on the caller with
+   * verify_reused, or if the destination has no data and that very image as its backing file. Outcome.evidence says
+   * which. A created raw destination is refused with SHALLOW_INTO_RAW, unless the source is raw too. libvirt:
+   * VIR_DOMAIN_BLOCK_COPY_SHALLOW. QEMU: sync=top.
    */
   shallow: boolean;
   /**
@@ -274,23 +274,22 @@ export interface StartCopyRequest {
    */
   reuseExternal: boolean;
   /**
-   * Writes the backing file's name into the created destination relative to its folder. With shallow and without
-   * reuse_external only; otherwise RELATIVE_UNSUPPORTED.
+   * Writes the backing file's name into the created destination relative to its folder. Needs shallow, a destination
+   * that is created and not raw, and a source that has a backing image; otherwise RELATIVE_UNSUPPORTED.
    */
   relativeBacking: boolean;
   /** The speed limit, in bytes per second: 0 to 2^63-1, otherwise BANDWIDTH_OUT_OF_RANGE. 0 means unlimited. */
   bandwidthBytesPerSecond: bigint;
   /**
    * The unit of dirty tracking in bytes: a power of two, 512 to 67108864 (64 MiB), otherwise GRANULARITY_INVALID. 0 for
-   * the choice of the service or QEMU. Under small random writes 4096 converges if larger units do not; it costs
-   * memory: disk size / granularity / 8 bytes.
+   * the choice of QEMU. Under small random writes 4096 converges if larger units do not; it costs memory: disk size /
+   * granularity / 8 bytes.
    */
   granularityBytes: bigint;
   /**
    * The data in flight in bytes: up to 268435456 (256 MiB), otherwise BUFFER_INVALID. QEMU rounds it up to the
-   * granularity, and allocates it while the copy runs. 0 means 16 MiB, QEMU's default. A smaller value is raised to 16
-   * MiB, and the plan's notes say so: with less, QEMU miscounts the remaining bytes, and can crash on a slow
-   * destination.
+   * granularity, and allocates it while the copy runs. 0 means 16 MiB. A smaller value is raised to 16 MiB, and the
+   * plan's notes say so: with less, QEMU miscounts the remaining bytes, and can crash on a slow destination.
    */
   bufferBytes: bigint;
   /** How guest writes reach the destination. UNSPECIFIED means BACKGROUND. */
@@ -304,7 +303,7 @@ export interface StartCopyRequest {
   onNoSpace: OnNoSpace;
   /**
    * The longest time from acceptance until READY (HOLD), or until the end (PIVOT, FINISH). It includes pauses, and
-   * times in which the service was down. It is counted by a clock that cannot be set: a jump of the host's clock
+   * times in which the service was down. It is counted by a clock that nobody can set: a jump of the host's clock
    * changes nothing. 1 second to 30 days, otherwise FIELD_INVALID. Absent for no limit. After this time the service
    * ends the job without a pivot: CANCELLED, with the error TIME_LIMIT_REACHED. The deadline of a call, by contrast,
    * never touches a job.
@@ -314,22 +313,28 @@ export interface StartCopyRequest {
     | undefined;
   /** The id of this action; see the service. At most 128 bytes. */
   requestId: string;
-  /** Only checks and plans; see the service. */
+  /** Checks and plans, and starts nothing; see the service. */
   validateOnly: boolean;
   /**
    * Whether the guest is paused for the pivot of on_ready PIVOT. UNSPECIFIED means AUTO. Without effect for other
    * values of on_ready.
    */
   pauseGuest: PauseGuest;
-  /** Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty for any plan. At most 128 bytes. */
+  /**
+   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty to start with any plan. At most 128
+   * bytes.
+   */
   planEtag: string;
-  /** The losses that the caller accepts. Empty for none. At most 64. */
+  /**
+   * The losses that the caller accepts; a start that would cause another one is refused with LOSS_NOT_ACCEPTED. At most
+   * 64.
+   */
   accept: Accept[];
   /**
-   * Compares the contents that a shallow copy reuses, before the copy begins. With shallow, and with reuse_external or
-   * nbd only; otherwise FIELD_INVALID. QEMU reads and compares the whole destination and the image below the active
-   * one, within bandwidth_bytes_per_second; zeroes are not read. A difference is refused with REUSED_DIFFERS, which
-   * names the first sector. The outcome then does not depend on the caller's word.
+   * Compares the contents that a shallow copy reuses, before the copy begins. Needs shallow, and reuse_external or nbd;
+   * otherwise FIELD_INVALID. QEMU reads and compares the whole destination and the image below the active one, within
+   * bandwidth_bytes_per_second; zeroes are not read. A difference is refused with REUSED_DIFFERS, which names the first
+   * sector. The outcome then does not rely on the caller.
    *
    * The call waits for the comparison, which may be long; the job is STARTING, and Progress.verified_bytes shows how
    * far it is. A client that leaves does not end it. Abort ends it, and so does time_limit, which begins with it (the
@@ -339,9 +344,9 @@ export interface StartCopyRequest {
    */
   verifyReused: boolean;
   /**
-   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
-   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
-   * empty. As Kubernetes has them; else FIELD_INVALID.
+   * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
+   * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
+   * characters and '/' may precede it. A value is such a name, or empty.
    */
   labels: { [key: string]: string };
 }
@@ -382,21 +387,27 @@ export interface RebaseRequest {
   flags: RebaseFlag[];
   /**
    * The speed limit. MiB per second, 0 to 8796093022207 (2^43-1); with BANDWIDTH_BYTES bytes per second, 0 to 2^63-1.
-   * Otherwise BANDWIDTH_OUT_OF_RANGE; the value is never wrapped or truncated. 0 means unlimited.
+   * Otherwise BANDWIDTH_OUT_OF_RANGE; a large value never becomes a small one. 0 means unlimited.
    */
   bandwidth: bigint;
   /** The id of this action; see the service. At most 128 bytes. */
   requestId: string;
-  /** Only checks and plans; see the service. */
+  /** Checks and plans, and starts nothing; see the service. */
   validateOnly: boolean;
-  /** Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty for any plan. At most 128 bytes. */
+  /**
+   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty to start with any plan. At most 128
+   * bytes.
+   */
   planEtag: string;
-  /** The losses that the caller accepts. Empty for none. At most 64. */
+  /**
+   * The losses that the caller accepts; a start that would cause another one is refused with LOSS_NOT_ACCEPTED. At most
+   * 64.
+   */
   accept: Accept[];
   /**
-   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
-   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
-   * empty. As Kubernetes has them; else FIELD_INVALID.
+   * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
+   * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
+   * characters and '/' may precede it. A value is such a name, or empty.
    */
   labels: { [key: string]: string };
 }
@@ -446,16 +457,22 @@ export interface CommitRequest {
   bandwidth: bigint;
   /** The id of this action; see the service. At most 128 bytes. */
   requestId: string;
-  /** Only checks and plans; see the service. */
+  /** Checks and plans, and starts nothing; see the service. */
   validateOnly: boolean;
-  /** Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty for any plan. At most 128 bytes. */
+  /**
+   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty to start with any plan. At most 128
+   * bytes.
+   */
   planEtag: string;
-  /** The losses that the caller accepts. Empty for none. At most 64. */
+  /**
+   * The losses that the caller accepts; a start that would cause another one is refused with LOSS_NOT_ACCEPTED. At most
+   * 64.
+   */
   accept: Accept[];
   /**
-   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
-   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
-   * empty. As Kubernetes has them; else FIELD_INVALID.
+   * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
+   * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
+   * characters and '/' may precede it. A value is such a name, or empty.
    */
   labels: { [key: string]: string };
 }
@@ -515,11 +532,11 @@ export interface PlanStep {
    */
   run: string;
   /**
-   * The command that takes the step back, in the same notation. Harmless if the step never happened. Empty if there is
-   * nothing to take back.
+   * The command that takes the step back, in the same notation. It does no harm if the step never happened. Empty if
+   * there is nothing to take back.
    */
   undo: string;
-  /** The reason, in one sentence. May be empty. */
+  /** The reason, in one sentence. Not every step has one. */
   reason: string;
 }
 
@@ -527,7 +544,7 @@ export interface PlanStep {
 export const PlanStep_Phase = {
   /** PHASE_UNSPECIFIED - Is never sent. */
   PHASE_UNSPECIFIED: 0,
-  /** PHASE_START - Before the job is accepted. */
+  /** PHASE_START - Before QEMU runs the job. The call waits for these steps. */
   PHASE_START: 1,
   /** PHASE_PIVOT - To pivot a READY job. */
   PHASE_PIVOT: 2,
@@ -624,9 +641,9 @@ export interface ListJobsRequest {
    * otherwise FIELD_INVALID. Empty for the first page. At most 8192 bytes.
    */
   pageToken: string;
-  /** Lists jobs that have all of these labels only. Empty: any. At most 32. */
+  /** Lists only jobs that have all of these labels. Empty for jobs with any labels. At most 32. */
   labelFilter: { [key: string]: string };
-  /** Lists jobs with this Job.created_by only. Empty: any. At most 2048 bytes. */
+  /** Lists only jobs with this Job.created_by. Empty for jobs of any caller. At most 2048 bytes. */
   createdByFilter: string;
 }
 
@@ -637,11 +654,11 @@ export interface ListJobsRequest_LabelFilterEntry {
 
 /**
  * A job that a QEMU has, and that another client of it started: libvirt, a backup tool, another blockjobd. This service
- * does not know its purpose and keeps nothing of it: once QEMU has forgotten it, it is not listed any more.
+ * does not know its purpose and keeps nothing of it: when QEMU has forgotten it, it is not listed any more.
  */
 export interface ForeignJob {
   /**
-   * The id in QEMU, as the other client named it. Unique in its domain only. It cannot be used as JobRef.job_id:
+   * The id in QEMU, as the other client named it. Another domain may have a job of the same id. As JobRef.job_id it is
    * refused with JOB_NOT_FOUND.
    */
   id: string;
@@ -665,7 +682,7 @@ export interface ForeignJob {
    */
   status: string;
   /**
-   * The amount that is done, as QEMU counts: mostly bytes, for some kinds only 0 and 1. QEMU: current-progress, which
+   * The amount that is done, as QEMU counts: mostly bytes; for some kinds 0 and then 1. QEMU: current-progress, which
    * query-block-jobs calls offset.
    */
   current: bigint;
@@ -689,16 +706,16 @@ export interface ListJobsResponse {
   jobs: Job[];
   /** The token for the next page. Empty on the last page. */
   nextPageToken: string;
-  /** The hosts that did not answer: their jobs are missing here. Always empty on a single host. */
+  /** The hosts that did not answer: their jobs are missing here. Empty on a single host. */
   unreachableHosts: string[];
   /**
-   * The foreign jobs, ordered by host, domain and id. All of them are on the first page, whatever page_size is, and
-   * none on later pages; none if state_filter names only states of ended jobs. As QEMU reports them now.
+   * The foreign jobs as QEMU reports them now, ordered by host, domain and id. All of them are on the first page,
+   * whatever page_size is. The list is empty on later pages, and if state_filter names only states of ended jobs.
    */
   foreignJobs: ForeignJob[];
   /**
-   * The domains whose QEMU did not answer within one second: their foreign jobs are missing here. Their own jobs are
-   * listed all the same, as last known. Only if foreign jobs are listed.
+   * The domains whose QEMU did not answer within one second: their foreign jobs are missing here. The service's own jobs
+   * in them are listed all the same, as last known. Empty on pages without foreign jobs.
    */
   unreachableDomains: string[];
 }
@@ -762,16 +779,15 @@ export interface AbortRequest {
   /** Makes the guest run on the destination. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT. */
   pivot: boolean;
   /**
-   * Answers once the request is written down, without waiting for the end. The job is PIVOTING or CANCELLING then;
+   * Answers when the request is written down, without waiting for the end. The job is PIVOTING or CANCELLING then;
    * WatchJob and GetInfo report its end. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC.
    */
   returnImmediately: boolean;
   /**
-   * Cancels at once, also after READY, when QEMU would otherwise first write out the dirty data. The destination is
-   * STALE then. For a destination that hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD
-   * connection. If the job's QEMU has been silent for 30 seconds, the job is given up: UNRESOLVED, and nothing is
-   * deleted. A job whose work is over, and that waits only for its clean-up in QEMU, ends with the result that QEMU
-   * reported.
+   * Cancels without writing out the dirty data, also after READY; the destination is STALE then. For a destination that
+   * hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD connection. If the job's QEMU has been
+   * silent for 30 seconds, the job is given up: UNRESOLVED, and nothing is deleted. If the work of the job is over and
+   * its clean-up in QEMU is not, the job ends with the result that QEMU reported.
    */
   force: boolean;
   /**
@@ -791,7 +807,10 @@ export interface AbortResponse {
 
 /** The request of WatchJob. */
 export interface WatchJobRequest {
-  /** The job. Required. A disk is resolved once, at the start: the watch stays with that job. */
+  /**
+   * The job. Required. If it is named by its disk, the watch stays with the job that the disk has at the start of the
+   * watch.
+   */
   job?:
     | JobRef
     | undefined;
@@ -904,7 +923,7 @@ export function leftover_KindToJSON(object: Leftover_Kind): string {
 
 /** The request of ListLeftovers. */
 export interface ListLeftoversRequest {
-  /** The name or UUID of a domain. Empty for all, including those that are gone. At most 1024 bytes. */
+  /** The name or UUID of a domain. Empty for all domains, also those that are gone. At most 1024 bytes. */
   domain: string;
   /** The number of leftovers in the answer. 0 means 100; more than 500 means 500. FIELD_INVALID if negative. */
   pageSize: number;
@@ -921,7 +940,7 @@ export interface ListLeftoversResponse {
   leftovers: Leftover[];
   /** The token for the next page. Empty on the last page. */
   nextPageToken: string;
-  /** The hosts that did not answer. Always empty on a single host. */
+  /** The hosts that did not answer. Empty on a single host. */
   unreachableHosts: string[];
 }
 
@@ -929,9 +948,9 @@ export interface ListLeftoversResponse {
 export interface ReclaimRequest {
   /** The leftovers, by Leftover.id. Required. At most 500, each at most 320 bytes; otherwise FIELD_INVALID. */
   leftoverIds: string[];
-  /** Removes the leftovers. If not set, the call only reports what would be done. */
+  /** Removes the leftovers. If not set, the call reports what it would do, and removes nothing. */
   apply: boolean;
-  /** The id of this action; see the service. At most 128 bytes. */
+  /** The id of this action. It is not kept: a repetition with the same id looks again. At most 128 bytes. */
   requestId: string;
 }
 
@@ -943,7 +962,7 @@ export interface ReclaimResponse {
 
 /** The result for one leftover. */
 export interface ReclaimResult {
-  /** The leftover. Only its id if it is gone already. */
+  /** The leftover. If it is gone already, its id alone. */
   leftover?:
     | Leftover
     | undefined;
@@ -954,26 +973,25 @@ export interface ReclaimResult {
 }
 
 /**
- * Asks for the events of all jobs.
+ * The request of WatchJobs.
  *
- * There are no read masks: an event has the whole job, as it is stored and encoded once for all watchers, and a job
- * is one or two kilobytes. A mask would make each watcher's events its own.
+ * It has no read mask. An event has the whole job, which is one or two kilobytes, and is encoded once for all watchers.
  */
 export interface WatchJobsRequest {
-  /** Watches jobs of this domain only, by name or UUID; it need not exist yet. Empty: all domains. At most 1024 bytes. */
+  /** Watches only jobs of this domain, by name or UUID; it need not exist yet. Empty for all domains. At most 1024 bytes. */
   domain: string;
-  /** Watches jobs that have all of these labels only. Empty: any. At most 32. */
+  /** Watches only jobs that have all of these labels. Empty for jobs with any labels. At most 32. */
   labelFilter: { [key: string]: string };
-  /** Watches jobs with this Job.created_by only. Empty: any. At most 2048 bytes. */
+  /** Watches only jobs with this Job.created_by. Empty for jobs of any caller. At most 2048 bytes. */
   createdByFilter: string;
   /**
-   * Goes on after the message that gave this token; the filters must be the same, else FIELD_INVALID. Empty: begin with a
-   * snapshot. At most 131072 bytes.
+   * Continues after the message that had this token. The three filters must be the same; otherwise FIELD_INVALID. Empty
+   * to begin with a snapshot. At most 131072 bytes.
    */
   resumeToken: string;
   /**
-   * Sets the least time between two PROGRESS events of one job. 100 milliseconds to 1 hour, else FIELD_INVALID. Absent: 1
-   * second.
+   * The least time between two PROGRESS events of one job. 100 milliseconds to 1 hour, otherwise FIELD_INVALID. Absent
+   * means 1 second.
    */
   progressInterval?:
     | Duration
@@ -990,72 +1008,72 @@ export interface WatchJobsRequest_LabelFilterEntry {
   value: string;
 }
 
-/** Is one message of WatchJobs. */
+/** A message of WatchJobs. */
 export interface WatchJobsResponse {
-  /** Says what the message is about. A client skips what it does not know. */
+  /** The subject of the message. A client skips a message that it does not know. */
   about?:
     | //
-    /** Gives an event of one job: SNAPSHOT, PROGRESS, or a journal entry. */
+    /** An event of one job: SNAPSHOT, PROGRESS, or a journal entry. */
     { $case: "event"; value: JobEvent }
     | //
-    /** Begins a snapshot of one host. */
+    /** A snapshot of one host begins. */
     { $case: "snapshot"; value: HostSnapshot }
     | //
-    /** Says that the watcher has all that there is of one host. */
+    /** The watcher has everything of one host. */
     { $case: "synced"; value: HostSynced }
     | //
-    /** Says that a host does not answer. */
+    /** A host does not answer. */
     { $case: "unreachable"; value: HostUnreachable }
     | //
-    /** Says that each host is synced, or was named unreachable. */
+    /** Each host is synced, or was named unreachable. */
     { $case: "complete"; value: WatchComplete }
     | //
-    /** Says that nothing happened for 15 seconds, so that silence means a broken connection. */
+    /** Nothing happened for 15 seconds. A longer silence shows that the connection is broken. */
     { $case: "heartbeat"; value: WatchHeartbeat }
     | undefined;
   /**
-   * Resumes the watch after this message. Empty: keep the last one. It grows with the number of hosts, at about 50 bytes
-   * each, and is at most 131072 bytes. One of more than 1024 bytes is not in each message, but at least in every
-   * hundredth, in `synced` and in `heartbeat`: a watcher that comes back may get events again then, and tells them by
-   * their revision.
+   * The token that continues the watch after this message. If it is empty, the last one before it stays valid. It grows
+   * by about 50 bytes for each host, and is at most 131072 bytes: a host for which it has no room begins again with a
+   * snapshot. A token of more than 1024 bytes is in `synced`, in `heartbeat` and at least in every hundredth message. A
+   * watcher that continues with an older token may get events again, and knows them by their revision.
    */
   resumeToken: string;
 }
 
-/** Begins a snapshot of one host: what the watcher knew of the jobs of this host is to be forgotten. */
+/** A snapshot of one host begins. It replaces everything that the watcher knows of the jobs of this host. */
 export interface HostSnapshot {
-  /** Names the host. */
+  /** The host. */
   host: string;
-  /** Is true if the watch could not go on after its token, or after what it had sent: events may be missing. */
+  /** True if the watch could not continue after its token, or after what it had sent: events may be missing. */
   compacted: boolean;
-  /** Says why, in one sentence for people. Empty if not compacted. */
+  /** The reason, in one sentence for people. Empty if not compacted. */
   text: string;
 }
 
-/** Says that the watcher has all that there is of one host: the end of a snapshot, or of what it missed. */
+/** The watcher has everything of one host: a snapshot has ended, or the entries that it missed. */
 export interface HostSynced {
-  /** Names the host. */
+  /** The host. */
   host: string;
   /**
-   * Lists the jobs of the host that are STARTING. A job that the watcher knows as STARTING and that is not listed was refused:
-   * it never existed, and no event will follow.
+   * The jobs of the host that are STARTING. If the watcher knows a job as STARTING and it is not in this list, its start
+   * was refused: no event of it will follow.
    */
   startingJobIds: string[];
 }
 
-/** Says that a host does not answer. Its jobs go on there; what happens to them is told when it is back. */
+/** A host does not answer. Its jobs continue; their events come when it answers again. */
 export interface HostUnreachable {
-  /** Names the host. */
+  /** The host. */
   host: string;
-  /** Says why: HOST_UNREACHABLE, DRAINING; NOT_IMPLEMENTED if its agent is too old for this call. */
+  /** The reason: HOST_UNREACHABLE or DRAINING; NOT_IMPLEMENTED if its agent is too old for this call. */
   error?: Status | undefined;
 }
 
-/** Says that each host is synced, or was named unreachable. */
+/** Each host is synced, or was named unreachable. */
 export interface WatchComplete {
 }
 
-/** Says that nothing happened. */
+/** Nothing happened. */
 export interface WatchHeartbeat {
 }
 
@@ -6383,31 +6401,36 @@ export const WatchHeartbeat: MessageFns<WatchHeartbeat> = {
  *
  * - A client's deadline, cancellation or disconnect ends the waiting, never the work, and never touches a job. A client
  *   that gets no answer to a write repeats the write with the same request_id, or reads the result with ListJobs.
- * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). All wrong arguments are
- *   reported at once, as BadRequest field violations. A refused call has changed nothing and left nothing behind. There
- *   are two exceptions: a call that fails with UNAVAILABLE may have had an effect, so repeat it with the same
- *   request_id; and an Abort with pivot that waited may answer with the error of the job that it ended.
+ * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Wrong arguments are BadRequest
+ *   field violations. A start reports all its wrong arguments at once; another call may report the first ones alone.
+ * - A refused call has changed nothing and left nothing behind. There are two exceptions. A call that fails with
+ *   UNAVAILABLE may have had an effect: repeat it with the same request_id. An Abort with pivot that waits may fail with
+ *   the error of the job that it ended.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN, CALLER_NOT_ALLOWED,
  *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with REQUEST_ID_REUSED,
  *   REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE, QEMU_UNREACHABLE,
  *   REFUSED_BY_QEMU and DRAINING.
  * - If the policy does not let a caller read a domain, each call answers as if the domain did not exist.
  *   CALLER_NOT_ALLOWED is for callers that may read the domain, but not do what they asked for.
- * - Reads never wait for writes.
+ * - A read never waits until a write is answered. While QEMU formats the new image of a start, a read that asks this
+ *   QEMU for its disks waits for the image, at most 5 seconds.
  * - A text has at most the bytes that its field names, and a list at most the elements; a request has at most 163840
  *   bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request is
  *   refused with RESOURCE_EXHAUSTED without being read.
- * - A connection may have 500 calls at a time by default, of which 400 may be watches. A call beyond the limits of a
- *   connection, a host or the server is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
+ * - A connection may have 500 calls at a time by default; 400 of them may be watches. Further calls on the connection
+ *   wait in the client. A watch beyond that, and a call beyond the limits of an address or of the server, is refused
+ *   with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
  * - The contract grows by calls, fields, enum values and members of oneofs. Existing ones keep their names, numbers and
- *   meanings. The numbers of an enum are not an order. A client does not treat an unknown value as one of those that it
- *   knows: Job.end_time says whether a job has ended, in any state.
+ *   meanings. A greater number of an enum does not mean a later or a larger value. A client does not treat an unknown
+ *   value as one of those that it knows: Job.end_time says whether a job has ended, in any state.
  *
- * request_id, on every write, names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
- * characters without spaces, for instance a UUID. Each caller has its own ids. The same id with the same body gives the
- * first answer's job, as it is now; the same id with another body is refused with REQUEST_ID_REUSED, or with
- * REQUEST_ID_IN_USE while the first call is being answered. An id is kept for at least 24 hours, across restarts. The
- * id of a refused call is not kept, and may be used again. An empty id gives no protection.
+ * request_id, on every write, names one intended action, so that the write may be repeated. It has 1 to 128 printable
+ * ASCII characters without spaces, for instance a UUID; otherwise FIELD_INVALID. Each caller has its own ids. The same
+ * id with the same body gives the first answer's job, as it is now. The same id with another body is refused with
+ * REQUEST_ID_REUSED, or with REQUEST_ID_IN_USE while the first call is being answered. An id is kept as long as its
+ * job, until at least 24 hours after the end of the job, across restarts. The id of a refused call is not kept, and may
+ * be used again. An empty id gives no protection: a repetition is a second action. Reclaim may be repeated without an
+ * id, and keeps none.
  *
  * validate_only, on the starting calls, runs every check, changes nothing, and answers with the plan instead of a job.
  * OK means that the job could have started at that moment.
@@ -6420,9 +6443,12 @@ export const BlockJobServiceService = {
   /**
    * Starts a copy of a disk into a destination. libvirt: virDomainBlockCopy. QEMU: blockdev-mirror.
    *
-   * Answers once QEMU has accepted the job, so a refusal is the answer to the call. Job.state and WatchJob report later
-   * changes; with on_ready the service ends the job by itself. A destination file that the job made is removed if the
-   * job ends before READY, and kept afterwards; a destination that the job did not make is never removed.
+   * Answers when QEMU has accepted the job: a job that QEMU refuses is refused by the call. Job.state and WatchJob
+   * report later changes; with on_ready the service ends the job by itself.
+   *
+   * If the job ends before READY, the service removes the destination file that the job made. It keeps the file if it
+   * cannot prove that the guest is on the source, for instance after QEMU has ended; Outcome.destination_removed says
+   * which. After READY it keeps the file. It never removes a destination that the job did not make.
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
    * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE,
@@ -6433,7 +6459,8 @@ export const BlockJobServiceService = {
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
    * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED.
    *
-   * Idempotent with a request_id. Without one, a repetition is refused with BLOCK_COPY_ACTIVE.
+   * Idempotent with a request_id. Without one, a repetition is refused with BLOCK_COPY_ACTIVE while the job runs; after
+   * its end it may start a second job.
    *
    * A client that leaves while the job is being started does not stop the start.
    */
@@ -6538,8 +6565,8 @@ export const BlockJobServiceService = {
     responseDeserialize: (value: Buffer): ListJobsResponse => ListJobsResponse.decode(value),
   },
   /**
-   * Sets the speed limit of a job, at once. Possible at any time before its end, also when READY or paused.
-   * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
+   * Sets the speed limit of a job. Answers when QEMU has the limit. Possible at any time before the end of the job, also
+   * when it is READY or paused. libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
    * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING,
    * JOB_ENDED, REFUSED_BY_QEMU. JOB_ENDING also if QEMU does not accept it any more because the job is about to end.
@@ -6595,20 +6622,24 @@ export const BlockJobServiceService = {
    * Ends a job. libvirt: virDomainBlockJobAbort. QEMU: job-complete with pivot, block-job-cancel without.
    *
    * Without pivot, before READY, the job is cancelled, and the destination file is removed if the job made it. After
-   * READY the destination is a complete copy as of that moment, and is kept. The guest stays on the source. A cancelled
-   * pull or commit leaves a valid chain and may be started again.
+   * READY the destination is a complete copy as of Outcome.as_of, and is kept. The guest stays on the source. A
+   * cancelled pull or commit leaves a valid chain and may be started again.
    *
-   * With pivot, the guest runs on the destination, or for an active commit on `base`. Only from READY. The call waits
-   * for a short drain inside QEMU. A pivot changes the running QEMU only: Outcome.next_start_path is the image with
-   * which the VM must be started next time.
+   * With pivot, the guest runs on the destination, or for an active commit on `base`. Before READY it is refused with
+   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the configuration
+   * of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
    *
    * Waits for the end unless `return_immediately` is set, also if the same end was requested before. Without pivot it
    * then answers OK if the job has ended in any state, so read job.state (a cancel that came too late ends in
-   * COMPLETED). With pivot it answers OK only if the job is COMPLETED, otherwise with the error in Job.error. A paused
-   * job is cancelled as with `force`: for a complete copy, Resume it first.
+   * COMPLETED). With pivot it answers OK only if the job is COMPLETED. Otherwise it fails with the error in Job.error,
+   * or with JOB_ENDED if the job has no error because it was cancelled.
+   *
+   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits for
+   * space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
    *
    * Without `force` a READY copy ends when it has all of the guest's writes. While the guest writes faster than the
-   * copy, or the destination hangs, the job is CANCELLING: an Abort with `force` ends it at once.
+   * copy, or the destination hangs, the job is CANCELLING. An Abort with `force` does not wait for the writes. Some
+   * QEMU versions wait for a hanging destination in spite of it.
    *
    * An Abort with `force` during a pivot tries to cancel the pivot; it may come too late. An Abort without `force` and
    * without pivot is refused with JOB_ENDING during a pivot, and so is an Abort with pivot while the job is being
@@ -6646,7 +6677,7 @@ export const BlockJobServiceService = {
    * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down: watch again with the last
    * revision. A silent QEMU does not end the stream: heartbeats continue.
    *
-   * Journal entries are never dropped, however slow the reader; of PROGRESS only the latest is kept.
+   * Journal entries are never dropped, however slow the reader. Only the latest PROGRESS is kept.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS.
    * Changes nothing; may be repeated. The end of a watch, or its deadline, never touches the job.
@@ -6693,19 +6724,21 @@ export const BlockJobServiceService = {
     responseDeserialize: (value: Buffer): ReclaimResponse => ReclaimResponse.decode(value),
   },
   /**
-   * Streams the events of all jobs: those that there are, and new ones as they begin. Through a gateway of all hosts.
+   * Streams the events of all jobs: the present ones, and new ones as they begin. A gateway streams those of all hosts.
    *
-   * For each host first a snapshot: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From then on every
-   * journal entry of every job is one event, in order within a job. With resume_token the entries after the token
-   * come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named unreachable.
+   * The stream begins with a snapshot of each host: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From
+   * then on every journal entry of every job is one event, in order within a job. With resume_token the entries after
+   * the token come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named
+   * unreachable.
    *
-   * Nothing is lost without a word. A reader that is slow, or comes back late, gets what it missed from the journals. Where
-   * that is not kept any more (a token older than 24 hours, another state folder, another policy for the caller), the
-   * host begins anew with `snapshot`, which says why. A host that does not answer is named by `unreachable`, and by
-   * `synced` when it is back; its events follow then, without a gap. Of PROGRESS only the latest is kept.
+   * The stream reports each gap. A reader that is slow, or comes back late, gets the missed entries from the journals.
+   * If a journal no longer has them (the token is older than 24 hours, or of another state folder, or the caller may
+   * read other domains now), the host begins again with `snapshot`, which says why. A host that does not answer is
+   * named by `unreachable`. When it is back, its missed entries come without a gap, and then `synced`. Only the latest
+   * PROGRESS of each job is kept.
    *
-   * The stream has no end of its own. It ends with UNAVAILABLE (DRAINING) when the server goes away: come back with the
-   * last token. Jobs that the policy does not let the caller read are not there.
+   * The stream does not end by itself. It ends with UNAVAILABLE (DRAINING) when the server shuts down: watch again with
+   * the last token. It leaves out jobs of domains that the policy does not let the caller read.
    *
    * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
    */
@@ -6724,9 +6757,12 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
   /**
    * Starts a copy of a disk into a destination. libvirt: virDomainBlockCopy. QEMU: blockdev-mirror.
    *
-   * Answers once QEMU has accepted the job, so a refusal is the answer to the call. Job.state and WatchJob report later
-   * changes; with on_ready the service ends the job by itself. A destination file that the job made is removed if the
-   * job ends before READY, and kept afterwards; a destination that the job did not make is never removed.
+   * Answers when QEMU has accepted the job: a job that QEMU refuses is refused by the call. Job.state and WatchJob
+   * report later changes; with on_ready the service ends the job by itself.
+   *
+   * If the job ends before READY, the service removes the destination file that the job made. It keeps the file if it
+   * cannot prove that the guest is on the source, for instance after QEMU has ended; Outcome.destination_removed says
+   * which. After READY it keeps the file. It never removes a destination that the job did not make.
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
    * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE,
@@ -6737,7 +6773,8 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
    * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED.
    *
-   * Idempotent with a request_id. Without one, a repetition is refused with BLOCK_COPY_ACTIVE.
+   * Idempotent with a request_id. Without one, a repetition is refused with BLOCK_COPY_ACTIVE while the job runs; after
+   * its end it may start a second job.
    *
    * A client that leaves while the job is being started does not stop the start.
    */
@@ -6802,8 +6839,8 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    */
   listJobs: handleUnaryCall<ListJobsRequest, ListJobsResponse>;
   /**
-   * Sets the speed limit of a job, at once. Possible at any time before its end, also when READY or paused.
-   * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
+   * Sets the speed limit of a job. Answers when QEMU has the limit. Possible at any time before the end of the job, also
+   * when it is READY or paused. libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
    * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING,
    * JOB_ENDED, REFUSED_BY_QEMU. JOB_ENDING also if QEMU does not accept it any more because the job is about to end.
@@ -6835,20 +6872,24 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * Ends a job. libvirt: virDomainBlockJobAbort. QEMU: job-complete with pivot, block-job-cancel without.
    *
    * Without pivot, before READY, the job is cancelled, and the destination file is removed if the job made it. After
-   * READY the destination is a complete copy as of that moment, and is kept. The guest stays on the source. A cancelled
-   * pull or commit leaves a valid chain and may be started again.
+   * READY the destination is a complete copy as of Outcome.as_of, and is kept. The guest stays on the source. A
+   * cancelled pull or commit leaves a valid chain and may be started again.
    *
-   * With pivot, the guest runs on the destination, or for an active commit on `base`. Only from READY. The call waits
-   * for a short drain inside QEMU. A pivot changes the running QEMU only: Outcome.next_start_path is the image with
-   * which the VM must be started next time.
+   * With pivot, the guest runs on the destination, or for an active commit on `base`. Before READY it is refused with
+   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the configuration
+   * of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
    *
    * Waits for the end unless `return_immediately` is set, also if the same end was requested before. Without pivot it
    * then answers OK if the job has ended in any state, so read job.state (a cancel that came too late ends in
-   * COMPLETED). With pivot it answers OK only if the job is COMPLETED, otherwise with the error in Job.error. A paused
-   * job is cancelled as with `force`: for a complete copy, Resume it first.
+   * COMPLETED). With pivot it answers OK only if the job is COMPLETED. Otherwise it fails with the error in Job.error,
+   * or with JOB_ENDED if the job has no error because it was cancelled.
+   *
+   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits for
+   * space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
    *
    * Without `force` a READY copy ends when it has all of the guest's writes. While the guest writes faster than the
-   * copy, or the destination hangs, the job is CANCELLING: an Abort with `force` ends it at once.
+   * copy, or the destination hangs, the job is CANCELLING. An Abort with `force` does not wait for the writes. Some
+   * QEMU versions wait for a hanging destination in spite of it.
    *
    * An Abort with `force` during a pivot tries to cancel the pivot; it may come too late. An Abort without `force` and
    * without pivot is refused with JOB_ENDING during a pivot, and so is an Abort with pivot while the job is being
@@ -6878,7 +6919,7 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down: watch again with the last
    * revision. A silent QEMU does not end the stream: heartbeats continue.
    *
-   * Journal entries are never dropped, however slow the reader; of PROGRESS only the latest is kept.
+   * Journal entries are never dropped, however slow the reader. Only the latest PROGRESS is kept.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS.
    * Changes nothing; may be repeated. The end of a watch, or its deadline, never touches the job.
@@ -6900,19 +6941,21 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    */
   reclaim: handleUnaryCall<ReclaimRequest, ReclaimResponse>;
   /**
-   * Streams the events of all jobs: those that there are, and new ones as they begin. Through a gateway of all hosts.
+   * Streams the events of all jobs: the present ones, and new ones as they begin. A gateway streams those of all hosts.
    *
-   * For each host first a snapshot: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From then on every
-   * journal entry of every job is one event, in order within a job. With resume_token the entries after the token
-   * come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named unreachable.
+   * The stream begins with a snapshot of each host: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From
+   * then on every journal entry of every job is one event, in order within a job. With resume_token the entries after
+   * the token come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named
+   * unreachable.
    *
-   * Nothing is lost without a word. A reader that is slow, or comes back late, gets what it missed from the journals. Where
-   * that is not kept any more (a token older than 24 hours, another state folder, another policy for the caller), the
-   * host begins anew with `snapshot`, which says why. A host that does not answer is named by `unreachable`, and by
-   * `synced` when it is back; its events follow then, without a gap. Of PROGRESS only the latest is kept.
+   * The stream reports each gap. A reader that is slow, or comes back late, gets the missed entries from the journals.
+   * If a journal no longer has them (the token is older than 24 hours, or of another state folder, or the caller may
+   * read other domains now), the host begins again with `snapshot`, which says why. A host that does not answer is
+   * named by `unreachable`. When it is back, its missed entries come without a gap, and then `synced`. Only the latest
+   * PROGRESS of each job is kept.
    *
-   * The stream has no end of its own. It ends with UNAVAILABLE (DRAINING) when the server goes away: come back with the
-   * last token. Jobs that the policy does not let the caller read are not there.
+   * The stream does not end by itself. It ends with UNAVAILABLE (DRAINING) when the server shuts down: watch again with
+   * the last token. It leaves out jobs of domains that the policy does not let the caller read.
    *
    * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
    */
@@ -6923,9 +6966,12 @@ export interface BlockJobServiceClient extends Client {
   /**
    * Starts a copy of a disk into a destination. libvirt: virDomainBlockCopy. QEMU: blockdev-mirror.
    *
-   * Answers once QEMU has accepted the job, so a refusal is the answer to the call. Job.state and WatchJob report later
-   * changes; with on_ready the service ends the job by itself. A destination file that the job made is removed if the
-   * job ends before READY, and kept afterwards; a destination that the job did not make is never removed.
+   * Answers when QEMU has accepted the job: a job that QEMU refuses is refused by the call. Job.state and WatchJob
+   * report later changes; with on_ready the service ends the job by itself.
+   *
+   * If the job ends before READY, the service removes the destination file that the job made. It keeps the file if it
+   * cannot prove that the guest is on the source, for instance after QEMU has ended; Outcome.destination_removed says
+   * which. After READY it keeps the file. It never removes a destination that the job did not make.
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
    * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE,
@@ -6936,7 +6982,8 @@ export interface BlockJobServiceClient extends Client {
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
    * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED.
    *
-   * Idempotent with a request_id. Without one, a repetition is refused with BLOCK_COPY_ACTIVE.
+   * Idempotent with a request_id. Without one, a repetition is refused with BLOCK_COPY_ACTIVE while the job runs; after
+   * its end it may start a second job.
    *
    * A client that leaves while the job is being started does not stop the start.
    */
@@ -7071,8 +7118,8 @@ export interface BlockJobServiceClient extends Client {
     callback: (error: ServiceError | null, response: ListJobsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Sets the speed limit of a job, at once. Possible at any time before its end, also when READY or paused.
-   * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
+   * Sets the speed limit of a job. Answers when QEMU has the limit. Possible at any time before the end of the job, also
+   * when it is READY or paused. libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
    * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING,
    * JOB_ENDED, REFUSED_BY_QEMU. JOB_ENDING also if QEMU does not accept it any more because the job is about to end.
@@ -7146,20 +7193,24 @@ export interface BlockJobServiceClient extends Client {
    * Ends a job. libvirt: virDomainBlockJobAbort. QEMU: job-complete with pivot, block-job-cancel without.
    *
    * Without pivot, before READY, the job is cancelled, and the destination file is removed if the job made it. After
-   * READY the destination is a complete copy as of that moment, and is kept. The guest stays on the source. A cancelled
-   * pull or commit leaves a valid chain and may be started again.
+   * READY the destination is a complete copy as of Outcome.as_of, and is kept. The guest stays on the source. A
+   * cancelled pull or commit leaves a valid chain and may be started again.
    *
-   * With pivot, the guest runs on the destination, or for an active commit on `base`. Only from READY. The call waits
-   * for a short drain inside QEMU. A pivot changes the running QEMU only: Outcome.next_start_path is the image with
-   * which the VM must be started next time.
+   * With pivot, the guest runs on the destination, or for an active commit on `base`. Before READY it is refused with
+   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the configuration
+   * of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
    *
    * Waits for the end unless `return_immediately` is set, also if the same end was requested before. Without pivot it
    * then answers OK if the job has ended in any state, so read job.state (a cancel that came too late ends in
-   * COMPLETED). With pivot it answers OK only if the job is COMPLETED, otherwise with the error in Job.error. A paused
-   * job is cancelled as with `force`: for a complete copy, Resume it first.
+   * COMPLETED). With pivot it answers OK only if the job is COMPLETED. Otherwise it fails with the error in Job.error,
+   * or with JOB_ENDED if the job has no error because it was cancelled.
+   *
+   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits for
+   * space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
    *
    * Without `force` a READY copy ends when it has all of the guest's writes. While the guest writes faster than the
-   * copy, or the destination hangs, the job is CANCELLING: an Abort with `force` ends it at once.
+   * copy, or the destination hangs, the job is CANCELLING. An Abort with `force` does not wait for the writes. Some
+   * QEMU versions wait for a hanging destination in spite of it.
    *
    * An Abort with `force` during a pivot tries to cancel the pivot; it may come too late. An Abort without `force` and
    * without pivot is refused with JOB_ENDING during a pivot, and so is an Abort with pivot while the job is being
@@ -7203,7 +7254,7 @@ export interface BlockJobServiceClient extends Client {
    * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down: watch again with the last
    * revision. A silent QEMU does not end the stream: heartbeats continue.
    *
-   * Journal entries are never dropped, however slow the reader; of PROGRESS only the latest is kept.
+   * Journal entries are never dropped, however slow the reader. Only the latest PROGRESS is kept.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS.
    * Changes nothing; may be repeated. The end of a watch, or its deadline, never touches the job.
@@ -7258,19 +7309,21 @@ export interface BlockJobServiceClient extends Client {
     callback: (error: ServiceError | null, response: ReclaimResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Streams the events of all jobs: those that there are, and new ones as they begin. Through a gateway of all hosts.
+   * Streams the events of all jobs: the present ones, and new ones as they begin. A gateway streams those of all hosts.
    *
-   * For each host first a snapshot: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From then on every
-   * journal entry of every job is one event, in order within a job. With resume_token the entries after the token
-   * come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named unreachable.
+   * The stream begins with a snapshot of each host: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From
+   * then on every journal entry of every job is one event, in order within a job. With resume_token the entries after
+   * the token come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named
+   * unreachable.
    *
-   * Nothing is lost without a word. A reader that is slow, or comes back late, gets what it missed from the journals. Where
-   * that is not kept any more (a token older than 24 hours, another state folder, another policy for the caller), the
-   * host begins anew with `snapshot`, which says why. A host that does not answer is named by `unreachable`, and by
-   * `synced` when it is back; its events follow then, without a gap. Of PROGRESS only the latest is kept.
+   * The stream reports each gap. A reader that is slow, or comes back late, gets the missed entries from the journals.
+   * If a journal no longer has them (the token is older than 24 hours, or of another state folder, or the caller may
+   * read other domains now), the host begins again with `snapshot`, which says why. A host that does not answer is
+   * named by `unreachable`. When it is back, its missed entries come without a gap, and then `synced`. Only the latest
+   * PROGRESS of each job is kept.
    *
-   * The stream has no end of its own. It ends with UNAVAILABLE (DRAINING) when the server goes away: come back with the
-   * last token. Jobs that the policy does not let the caller read are not there.
+   * The stream does not end by itself. It ends with UNAVAILABLE (DRAINING) when the server shuts down: watch again with
+   * the last token. It leaves out jobs of domains that the policy does not let the caller read.
    *
    * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
    */

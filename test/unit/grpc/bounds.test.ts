@@ -1,4 +1,7 @@
 /** The limits of a request: the table, the contract's comments, and the refusals agree. */
+import { readFile } from 'node:fs/promises';
+import type { ServerHttp2Session } from 'node:http2';
+import { join } from 'node:path';
 import { clone, create, createFileRegistry, type DescField, type DescMessage } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import {
@@ -12,9 +15,12 @@ import { BlockJobServiceService as Jobs } from '../../../generated/blockjob/v1/b
 import { DomainServiceService as Domains } from '../../../generated/blockjob/v1/domain_service.ts';
 import { ServerServiceService as Server } from '../../../generated/blockjob/v1/server_service.ts';
 import { BlockJobError } from '../../../src/core/errors.ts';
+import { CALLER_LIMITS } from '../../../src/core/limits.ts';
 import { CONTRACT, decoded, shapesOf } from '../../../src/grpc/bounded.ts';
 import { BOUNDS } from '../../../src/grpc/bounds.ts';
+import { Connection } from '../../../src/grpc/door/connection.ts';
 import { REQUEST_BYTES } from '../../../src/grpc/door/limits.ts';
+import { Shares } from '../../../src/grpc/door/shares.ts';
 import { commentsOfFields } from '../../support/contract.ts';
 
 const METHODS = [...Object.values(Jobs), ...Object.values(Domains), ...Object.values(Server)];
@@ -141,6 +147,22 @@ test('a text without a bound is found at once', () => {
     }),
   );
   expect(() => shapesOf(contract)).toThrow('blockjob.v1.GetDomainRequest.fresh: a text has a bound in bytes');
+});
+
+test('the contract says how long a request may be, and how many calls and watches a connection may have', async () => {
+  const proto = await readFile(join(import.meta.dirname, '../../../proto/blockjob/v1/block_job_service.proto'), 'utf8');
+  const said = proto.replaceAll(/\n\/\/ +/g, ' ');
+  expect(said).toContain(`a request has at most ${REQUEST_BYTES} bytes in total`);
+  const { streams } = CALLER_LIMITS;
+  const watches = new Connection({} as ServerHttp2Session, 'peer', {
+    streams,
+    headerBytes: 0,
+    arrivals: new Shares({ inAll: 1, ofOne: 1 }),
+    waitsForPlaces: false,
+  }).mostLasting;
+  expect(said).toContain(
+    `A connection may have ${streams} calls at a time by default; ${watches} of them may be watches`,
+  );
 });
 
 test('the contract says each bound at its field', async () => {

@@ -35,12 +35,12 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
 
   /**
    * Copies the active image only. A destination that is created gets the source's backing image as backing file. A
-   * destination that is reused must already show that image's contents, and keeps its own backing file. The service
-   * trusts the caller's word for that: an obvious contradiction is refused with REUSED_UNLIKE, and
-   * Outcome.safe_to_delete does not list the source. The word is not needed with verify_reused, or if the destination
-   * has no data and its backing file is that very image. Outcome.evidence says which. A created raw destination is
-   * refused with SHALLOW_INTO_RAW, unless the source is raw too. libvirt: VIR_DOMAIN_BLOCK_COPY_SHALLOW. QEMU:
-   * sync=top.
+   * destination that is reused must already show the contents of that image, and keeps its own backing file. The
+   * service cannot see whether it does, and relies on the caller. It refuses an obvious contradiction with
+   * REUSED_UNLIKE, and Outcome.safe_to_delete does not list the source. It does not rely on the caller with
+   * verify_reused, or if the destination has no data and that very image as its backing file. Outcome.evidence says
+   * which. A created raw destination is refused with SHALLOW_INTO_RAW, unless the source is raw too. libvirt:
+   * VIR_DOMAIN_BLOCK_COPY_SHALLOW. QEMU: sync=top.
    *
    * @generated from field: bool shallow = 3;
    */
@@ -55,8 +55,8 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   reuseExternal: boolean;
 
   /**
-   * Writes the backing file's name into the created destination relative to its folder. With shallow and without
-   * reuse_external only; otherwise RELATIVE_UNSUPPORTED.
+   * Writes the backing file's name into the created destination relative to its folder. Needs shallow, a destination
+   * that is created and not raw, and a source that has a backing image; otherwise RELATIVE_UNSUPPORTED.
    *
    * @generated from field: bool relative_backing = 5;
    */
@@ -71,8 +71,8 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
 
   /**
    * The unit of dirty tracking in bytes: a power of two, 512 to 67108864 (64 MiB), otherwise GRANULARITY_INVALID. 0 for
-   * the choice of the service or QEMU. Under small random writes 4096 converges if larger units do not; it costs
-   * memory: disk size / granularity / 8 bytes.
+   * the choice of QEMU. Under small random writes 4096 converges if larger units do not; it costs memory: disk size /
+   * granularity / 8 bytes.
    *
    * @generated from field: int64 granularity_bytes = 7;
    */
@@ -80,9 +80,8 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
 
   /**
    * The data in flight in bytes: up to 268435456 (256 MiB), otherwise BUFFER_INVALID. QEMU rounds it up to the
-   * granularity, and allocates it while the copy runs. 0 means 16 MiB, QEMU's default. A smaller value is raised to 16
-   * MiB, and the plan's notes say so: with less, QEMU miscounts the remaining bytes, and can crash on a slow
-   * destination.
+   * granularity, and allocates it while the copy runs. 0 means 16 MiB. A smaller value is raised to 16 MiB, and the
+   * plan's notes say so: with less, QEMU miscounts the remaining bytes, and can crash on a slow destination.
    *
    * @generated from field: int64 buffer_bytes = 8;
    */
@@ -112,7 +111,7 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
 
   /**
    * The longest time from acceptance until READY (HOLD), or until the end (PIVOT, FINISH). It includes pauses, and
-   * times in which the service was down. It is counted by a clock that cannot be set: a jump of the host's clock
+   * times in which the service was down. It is counted by a clock that nobody can set: a jump of the host's clock
    * changes nothing. 1 second to 30 days, otherwise FIELD_INVALID. Absent for no limit. After this time the service
    * ends the job without a pivot: CANCELLED, with the error TIME_LIMIT_REACHED. The deadline of a call, by contrast,
    * never touches a job.
@@ -129,7 +128,7 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   requestId: string;
 
   /**
-   * Only checks and plans; see the service.
+   * Checks and plans, and starts nothing; see the service.
    *
    * @generated from field: bool validate_only = 14;
    */
@@ -144,24 +143,26 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   pauseGuest: PauseGuest;
 
   /**
-   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty for any plan. At most 128 bytes.
+   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty to start with any plan. At most 128
+   * bytes.
    *
    * @generated from field: string plan_etag = 16;
    */
   planEtag: string;
 
   /**
-   * The losses that the caller accepts. Empty for none. At most 64.
+   * The losses that the caller accepts; a start that would cause another one is refused with LOSS_NOT_ACCEPTED. At most
+   * 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 17;
    */
   accept: Accept[];
 
   /**
-   * Compares the contents that a shallow copy reuses, before the copy begins. With shallow, and with reuse_external or
-   * nbd only; otherwise FIELD_INVALID. QEMU reads and compares the whole destination and the image below the active
-   * one, within bandwidth_bytes_per_second; zeroes are not read. A difference is refused with REUSED_DIFFERS, which
-   * names the first sector. The outcome then does not depend on the caller's word.
+   * Compares the contents that a shallow copy reuses, before the copy begins. Needs shallow, and reuse_external or nbd;
+   * otherwise FIELD_INVALID. QEMU reads and compares the whole destination and the image below the active one, within
+   * bandwidth_bytes_per_second; zeroes are not read. A difference is refused with REUSED_DIFFERS, which names the first
+   * sector. The outcome then does not rely on the caller.
    *
    * The call waits for the comparison, which may be long; the job is STARTING, and Progress.verified_bytes shows how
    * far it is. A client that leaves does not end it. Abort ends it, and so does time_limit, which begins with it (the
@@ -174,9 +175,9 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   verifyReused: boolean;
 
   /**
-   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
-   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
-   * empty. As Kubernetes has them; else FIELD_INVALID.
+   * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
+   * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
+   * characters and '/' may precede it. A value is such a name, or empty.
    *
    * @generated from field: map<string, string> labels = 30;
    */
@@ -258,7 +259,7 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
 
   /**
    * The speed limit. MiB per second, 0 to 8796093022207 (2^43-1); with BANDWIDTH_BYTES bytes per second, 0 to 2^63-1.
-   * Otherwise BANDWIDTH_OUT_OF_RANGE; the value is never wrapped or truncated. 0 means unlimited.
+   * Otherwise BANDWIDTH_OUT_OF_RANGE; a large value never becomes a small one. 0 means unlimited.
    *
    * @generated from field: int64 bandwidth = 4;
    */
@@ -272,30 +273,32 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
   requestId: string;
 
   /**
-   * Only checks and plans; see the service.
+   * Checks and plans, and starts nothing; see the service.
    *
    * @generated from field: bool validate_only = 6;
    */
   validateOnly: boolean;
 
   /**
-   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty for any plan. At most 128 bytes.
+   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty to start with any plan. At most 128
+   * bytes.
    *
    * @generated from field: string plan_etag = 7;
    */
   planEtag: string;
 
   /**
-   * The losses that the caller accepts. Empty for none. At most 64.
+   * The losses that the caller accepts; a start that would cause another one is refused with LOSS_NOT_ACCEPTED. At most
+   * 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 8;
    */
   accept: Accept[];
 
   /**
-   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
-   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
-   * empty. As Kubernetes has them; else FIELD_INVALID.
+   * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
+   * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
+   * characters and '/' may precede it. A value is such a name, or empty.
    *
    * @generated from field: map<string, string> labels = 30;
    */
@@ -398,30 +401,32 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
   requestId: string;
 
   /**
-   * Only checks and plans; see the service.
+   * Checks and plans, and starts nothing; see the service.
    *
    * @generated from field: bool validate_only = 7;
    */
   validateOnly: boolean;
 
   /**
-   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty for any plan. At most 128 bytes.
+   * Starts only if the plan still has this Plan.etag; otherwise PLAN_CHANGED. Empty to start with any plan. At most 128
+   * bytes.
    *
    * @generated from field: string plan_etag = 8;
    */
   planEtag: string;
 
   /**
-   * The losses that the caller accepts. Empty for none. At most 64.
+   * The losses that the caller accepts; a start that would cause another one is refused with LOSS_NOT_ACCEPTED. At most
+   * 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 9;
    */
   accept: Accept[];
 
   /**
-   * Labels the job. At most 32. A key is a name of 1 to 63 letters, digits, '-', '_' and '.', which begins and ends with a
-   * letter or digit; before it there may be a DNS name of 1 to 253 characters and '/'. A value is such a name, or
-   * empty. As Kubernetes has them; else FIELD_INVALID.
+   * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
+   * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
+   * characters and '/' may precede it. A value is such a name, or empty.
    *
    * @generated from field: map<string, string> labels = 30;
    */
@@ -562,15 +567,15 @@ export declare type PlanStep = Message<"blockjob.v1.PlanStep"> & {
   run: string;
 
   /**
-   * The command that takes the step back, in the same notation. Harmless if the step never happened. Empty if there is
-   * nothing to take back.
+   * The command that takes the step back, in the same notation. It does no harm if the step never happened. Empty if
+   * there is nothing to take back.
    *
    * @generated from field: string undo = 4;
    */
   undo: string;
 
   /**
-   * The reason, in one sentence. May be empty.
+   * The reason, in one sentence. Not every step has one.
    *
    * @generated from field: string reason = 5;
    */
@@ -597,7 +602,7 @@ export enum PlanStep_Phase {
   UNSPECIFIED = 0,
 
   /**
-   * Before the job is accepted.
+   * Before QEMU runs the job. The call waits for these steps.
    *
    * @generated from enum value: PHASE_START = 1;
    */
@@ -713,14 +718,14 @@ export declare type ListJobsRequest = Message<"blockjob.v1.ListJobsRequest"> & {
   pageToken: string;
 
   /**
-   * Lists jobs that have all of these labels only. Empty: any. At most 32.
+   * Lists only jobs that have all of these labels. Empty for jobs with any labels. At most 32.
    *
    * @generated from field: map<string, string> label_filter = 10;
    */
   labelFilter: { [key: string]: string };
 
   /**
-   * Lists jobs with this Job.created_by only. Empty: any. At most 2048 bytes.
+   * Lists only jobs with this Job.created_by. Empty for jobs of any caller. At most 2048 bytes.
    *
    * @generated from field: string created_by_filter = 11;
    */
@@ -735,13 +740,13 @@ export declare const ListJobsRequestSchema: GenMessage<ListJobsRequest>;
 
 /**
  * A job that a QEMU has, and that another client of it started: libvirt, a backup tool, another blockjobd. This service
- * does not know its purpose and keeps nothing of it: once QEMU has forgotten it, it is not listed any more.
+ * does not know its purpose and keeps nothing of it: when QEMU has forgotten it, it is not listed any more.
  *
  * @generated from message blockjob.v1.ForeignJob
  */
 export declare type ForeignJob = Message<"blockjob.v1.ForeignJob"> & {
   /**
-   * The id in QEMU, as the other client named it. Unique in its domain only. It cannot be used as JobRef.job_id:
+   * The id in QEMU, as the other client named it. Another domain may have a job of the same id. As JobRef.job_id it is
    * refused with JOB_NOT_FOUND.
    *
    * @generated from field: string id = 1;
@@ -787,7 +792,7 @@ export declare type ForeignJob = Message<"blockjob.v1.ForeignJob"> & {
   status: string;
 
   /**
-   * The amount that is done, as QEMU counts: mostly bytes, for some kinds only 0 and 1. QEMU: current-progress, which
+   * The amount that is done, as QEMU counts: mostly bytes; for some kinds 0 and then 1. QEMU: current-progress, which
    * query-block-jobs calls offset.
    *
    * @generated from field: int64 current = 7;
@@ -845,23 +850,23 @@ export declare type ListJobsResponse = Message<"blockjob.v1.ListJobsResponse"> &
   nextPageToken: string;
 
   /**
-   * The hosts that did not answer: their jobs are missing here. Always empty on a single host.
+   * The hosts that did not answer: their jobs are missing here. Empty on a single host.
    *
    * @generated from field: repeated string unreachable_hosts = 3;
    */
   unreachableHosts: string[];
 
   /**
-   * The foreign jobs, ordered by host, domain and id. All of them are on the first page, whatever page_size is, and
-   * none on later pages; none if state_filter names only states of ended jobs. As QEMU reports them now.
+   * The foreign jobs as QEMU reports them now, ordered by host, domain and id. All of them are on the first page,
+   * whatever page_size is. The list is empty on later pages, and if state_filter names only states of ended jobs.
    *
    * @generated from field: repeated blockjob.v1.ForeignJob foreign_jobs = 4;
    */
   foreignJobs: ForeignJob[];
 
   /**
-   * The domains whose QEMU did not answer within one second: their foreign jobs are missing here. Their own jobs are
-   * listed all the same, as last known. Only if foreign jobs are listed.
+   * The domains whose QEMU did not answer within one second: their foreign jobs are missing here. The service's own jobs
+   * in them are listed all the same, as last known. Empty on pages without foreign jobs.
    *
    * @generated from field: repeated string unreachable_domains = 5;
    */
@@ -1043,7 +1048,7 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
   pivot: boolean;
 
   /**
-   * Answers once the request is written down, without waiting for the end. The job is PIVOTING or CANCELLING then;
+   * Answers when the request is written down, without waiting for the end. The job is PIVOTING or CANCELLING then;
    * WatchJob and GetInfo report its end. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC.
    *
    * @generated from field: bool return_immediately = 3;
@@ -1051,11 +1056,10 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
   returnImmediately: boolean;
 
   /**
-   * Cancels at once, also after READY, when QEMU would otherwise first write out the dirty data. The destination is
-   * STALE then. For a destination that hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD
-   * connection. If the job's QEMU has been silent for 30 seconds, the job is given up: UNRESOLVED, and nothing is
-   * deleted. A job whose work is over, and that waits only for its clean-up in QEMU, ends with the result that QEMU
-   * reported.
+   * Cancels without writing out the dirty data, also after READY; the destination is STALE then. For a destination that
+   * hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD connection. If the job's QEMU has been
+   * silent for 30 seconds, the job is given up: UNRESOLVED, and nothing is deleted. If the work of the job is over and
+   * its clean-up in QEMU is not, the job ends with the result that QEMU reported.
    *
    * @generated from field: bool force = 4;
    */
@@ -1110,7 +1114,8 @@ export declare const AbortResponseSchema: GenMessage<AbortResponse>;
  */
 export declare type WatchJobRequest = Message<"blockjob.v1.WatchJobRequest"> & {
   /**
-   * The job. Required. A disk is resolved once, at the start: the watch stays with that job.
+   * The job. Required. If it is named by its disk, the watch stays with the job that the disk has at the start of the
+   * watch.
    *
    * @generated from field: blockjob.v1.JobRef job = 1;
    */
@@ -1290,7 +1295,7 @@ export declare const Leftover_KindSchema: GenEnum<Leftover_Kind>;
  */
 export declare type ListLeftoversRequest = Message<"blockjob.v1.ListLeftoversRequest"> & {
   /**
-   * The name or UUID of a domain. Empty for all, including those that are gone. At most 1024 bytes.
+   * The name or UUID of a domain. Empty for all domains, also those that are gone. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
@@ -1339,7 +1344,7 @@ export declare type ListLeftoversResponse = Message<"blockjob.v1.ListLeftoversRe
   nextPageToken: string;
 
   /**
-   * The hosts that did not answer. Always empty on a single host.
+   * The hosts that did not answer. Empty on a single host.
    *
    * @generated from field: repeated string unreachable_hosts = 3;
    */
@@ -1366,14 +1371,14 @@ export declare type ReclaimRequest = Message<"blockjob.v1.ReclaimRequest"> & {
   leftoverIds: string[];
 
   /**
-   * Removes the leftovers. If not set, the call only reports what would be done.
+   * Removes the leftovers. If not set, the call reports what it would do, and removes nothing.
    *
    * @generated from field: bool apply = 2;
    */
   apply: boolean;
 
   /**
-   * The id of this action; see the service. At most 128 bytes.
+   * The id of this action. It is not kept: a repetition with the same id looks again. At most 128 bytes.
    *
    * @generated from field: string request_id = 3;
    */
@@ -1413,7 +1418,7 @@ export declare const ReclaimResponseSchema: GenMessage<ReclaimResponse>;
  */
 export declare type ReclaimResult = Message<"blockjob.v1.ReclaimResult"> & {
   /**
-   * The leftover. Only its id if it is gone already.
+   * The leftover. If it is gone already, its id alone.
    *
    * @generated from field: blockjob.v1.Leftover leftover = 1;
    */
@@ -1441,46 +1446,45 @@ export declare type ReclaimResult = Message<"blockjob.v1.ReclaimResult"> & {
 export declare const ReclaimResultSchema: GenMessage<ReclaimResult>;
 
 /**
- * Asks for the events of all jobs.
+ * The request of WatchJobs.
  *
- * There are no read masks: an event has the whole job, as it is stored and encoded once for all watchers, and a job
- * is one or two kilobytes. A mask would make each watcher's events its own.
+ * It has no read mask. An event has the whole job, which is one or two kilobytes, and is encoded once for all watchers.
  *
  * @generated from message blockjob.v1.WatchJobsRequest
  */
 export declare type WatchJobsRequest = Message<"blockjob.v1.WatchJobsRequest"> & {
   /**
-   * Watches jobs of this domain only, by name or UUID; it need not exist yet. Empty: all domains. At most 1024 bytes.
+   * Watches only jobs of this domain, by name or UUID; it need not exist yet. Empty for all domains. At most 1024 bytes.
    *
    * @generated from field: string domain = 1;
    */
   domain: string;
 
   /**
-   * Watches jobs that have all of these labels only. Empty: any. At most 32.
+   * Watches only jobs that have all of these labels. Empty for jobs with any labels. At most 32.
    *
    * @generated from field: map<string, string> label_filter = 2;
    */
   labelFilter: { [key: string]: string };
 
   /**
-   * Watches jobs with this Job.created_by only. Empty: any. At most 2048 bytes.
+   * Watches only jobs with this Job.created_by. Empty for jobs of any caller. At most 2048 bytes.
    *
    * @generated from field: string created_by_filter = 3;
    */
   createdByFilter: string;
 
   /**
-   * Goes on after the message that gave this token; the filters must be the same, else FIELD_INVALID. Empty: begin with a
-   * snapshot. At most 131072 bytes.
+   * Continues after the message that had this token. The three filters must be the same; otherwise FIELD_INVALID. Empty
+   * to begin with a snapshot. At most 131072 bytes.
    *
    * @generated from field: string resume_token = 4;
    */
   resumeToken: string;
 
   /**
-   * Sets the least time between two PROGRESS events of one job. 100 milliseconds to 1 hour, else FIELD_INVALID. Absent: 1
-   * second.
+   * The least time between two PROGRESS events of one job. 100 milliseconds to 1 hour, otherwise FIELD_INVALID. Absent
+   * means 1 second.
    *
    * @generated from field: google.protobuf.Duration progress_interval = 5;
    */
@@ -1502,19 +1506,19 @@ export declare type WatchJobsRequest = Message<"blockjob.v1.WatchJobsRequest"> &
 export declare const WatchJobsRequestSchema: GenMessage<WatchJobsRequest>;
 
 /**
- * Is one message of WatchJobs.
+ * A message of WatchJobs.
  *
  * @generated from message blockjob.v1.WatchJobsResponse
  */
 export declare type WatchJobsResponse = Message<"blockjob.v1.WatchJobsResponse"> & {
   /**
-   * Says what the message is about. A client skips what it does not know.
+   * The subject of the message. A client skips a message that it does not know.
    *
    * @generated from oneof blockjob.v1.WatchJobsResponse.about
    */
   about: {
     /**
-     * Gives an event of one job: SNAPSHOT, PROGRESS, or a journal entry.
+     * An event of one job: SNAPSHOT, PROGRESS, or a journal entry.
      *
      * @generated from field: blockjob.v1.JobEvent event = 1;
      */
@@ -1522,7 +1526,7 @@ export declare type WatchJobsResponse = Message<"blockjob.v1.WatchJobsResponse">
     case: "event";
   } | {
     /**
-     * Begins a snapshot of one host.
+     * A snapshot of one host begins.
      *
      * @generated from field: blockjob.v1.HostSnapshot snapshot = 2;
      */
@@ -1530,7 +1534,7 @@ export declare type WatchJobsResponse = Message<"blockjob.v1.WatchJobsResponse">
     case: "snapshot";
   } | {
     /**
-     * Says that the watcher has all that there is of one host.
+     * The watcher has everything of one host.
      *
      * @generated from field: blockjob.v1.HostSynced synced = 3;
      */
@@ -1538,7 +1542,7 @@ export declare type WatchJobsResponse = Message<"blockjob.v1.WatchJobsResponse">
     case: "synced";
   } | {
     /**
-     * Says that a host does not answer.
+     * A host does not answer.
      *
      * @generated from field: blockjob.v1.HostUnreachable unreachable = 4;
      */
@@ -1546,7 +1550,7 @@ export declare type WatchJobsResponse = Message<"blockjob.v1.WatchJobsResponse">
     case: "unreachable";
   } | {
     /**
-     * Says that each host is synced, or was named unreachable.
+     * Each host is synced, or was named unreachable.
      *
      * @generated from field: blockjob.v1.WatchComplete complete = 5;
      */
@@ -1554,7 +1558,7 @@ export declare type WatchJobsResponse = Message<"blockjob.v1.WatchJobsResponse">
     case: "complete";
   } | {
     /**
-     * Says that nothing happened for 15 seconds, so that silence means a broken connection.
+     * Nothing happened for 15 seconds. A longer silence shows that the connection is broken.
      *
      * @generated from field: blockjob.v1.WatchHeartbeat heartbeat = 6;
      */
@@ -1563,10 +1567,10 @@ export declare type WatchJobsResponse = Message<"blockjob.v1.WatchJobsResponse">
   } | { case: undefined; value?: undefined };
 
   /**
-   * Resumes the watch after this message. Empty: keep the last one. It grows with the number of hosts, at about 50 bytes
-   * each, and is at most 131072 bytes. One of more than 1024 bytes is not in each message, but at least in every
-   * hundredth, in `synced` and in `heartbeat`: a watcher that comes back may get events again then, and tells them by
-   * their revision.
+   * The token that continues the watch after this message. If it is empty, the last one before it stays valid. It grows
+   * by about 50 bytes for each host, and is at most 131072 bytes: a host for which it has no room begins again with a
+   * snapshot. A token of more than 1024 bytes is in `synced`, in `heartbeat` and at least in every hundredth message. A
+   * watcher that continues with an older token may get events again, and knows them by their revision.
    *
    * @generated from field: string resume_token = 15;
    */
@@ -1580,27 +1584,27 @@ export declare type WatchJobsResponse = Message<"blockjob.v1.WatchJobsResponse">
 export declare const WatchJobsResponseSchema: GenMessage<WatchJobsResponse>;
 
 /**
- * Begins a snapshot of one host: what the watcher knew of the jobs of this host is to be forgotten.
+ * A snapshot of one host begins. It replaces everything that the watcher knows of the jobs of this host.
  *
  * @generated from message blockjob.v1.HostSnapshot
  */
 export declare type HostSnapshot = Message<"blockjob.v1.HostSnapshot"> & {
   /**
-   * Names the host.
+   * The host.
    *
    * @generated from field: string host = 1;
    */
   host: string;
 
   /**
-   * Is true if the watch could not go on after its token, or after what it had sent: events may be missing.
+   * True if the watch could not continue after its token, or after what it had sent: events may be missing.
    *
    * @generated from field: bool compacted = 2;
    */
   compacted: boolean;
 
   /**
-   * Says why, in one sentence for people. Empty if not compacted.
+   * The reason, in one sentence for people. Empty if not compacted.
    *
    * @generated from field: string text = 3;
    */
@@ -1614,21 +1618,21 @@ export declare type HostSnapshot = Message<"blockjob.v1.HostSnapshot"> & {
 export declare const HostSnapshotSchema: GenMessage<HostSnapshot>;
 
 /**
- * Says that the watcher has all that there is of one host: the end of a snapshot, or of what it missed.
+ * The watcher has everything of one host: a snapshot has ended, or the entries that it missed.
  *
  * @generated from message blockjob.v1.HostSynced
  */
 export declare type HostSynced = Message<"blockjob.v1.HostSynced"> & {
   /**
-   * Names the host.
+   * The host.
    *
    * @generated from field: string host = 1;
    */
   host: string;
 
   /**
-   * Lists the jobs of the host that are STARTING. A job that the watcher knows as STARTING and that is not listed was refused:
-   * it never existed, and no event will follow.
+   * The jobs of the host that are STARTING. If the watcher knows a job as STARTING and it is not in this list, its start
+   * was refused: no event of it will follow.
    *
    * @generated from field: repeated string starting_job_ids = 2;
    */
@@ -1642,20 +1646,20 @@ export declare type HostSynced = Message<"blockjob.v1.HostSynced"> & {
 export declare const HostSyncedSchema: GenMessage<HostSynced>;
 
 /**
- * Says that a host does not answer. Its jobs go on there; what happens to them is told when it is back.
+ * A host does not answer. Its jobs continue; their events come when it answers again.
  *
  * @generated from message blockjob.v1.HostUnreachable
  */
 export declare type HostUnreachable = Message<"blockjob.v1.HostUnreachable"> & {
   /**
-   * Names the host.
+   * The host.
    *
    * @generated from field: string host = 1;
    */
   host: string;
 
   /**
-   * Says why: HOST_UNREACHABLE, DRAINING; NOT_IMPLEMENTED if its agent is too old for this call.
+   * The reason: HOST_UNREACHABLE or DRAINING; NOT_IMPLEMENTED if its agent is too old for this call.
    *
    * @generated from field: google.rpc.Status error = 2;
    */
@@ -1669,7 +1673,7 @@ export declare type HostUnreachable = Message<"blockjob.v1.HostUnreachable"> & {
 export declare const HostUnreachableSchema: GenMessage<HostUnreachable>;
 
 /**
- * Says that each host is synced, or was named unreachable.
+ * Each host is synced, or was named unreachable.
  *
  * @generated from message blockjob.v1.WatchComplete
  */
@@ -1683,7 +1687,7 @@ export declare type WatchComplete = Message<"blockjob.v1.WatchComplete"> & {
 export declare const WatchCompleteSchema: GenMessage<WatchComplete>;
 
 /**
- * Says that nothing happened.
+ * Nothing happened.
  *
  * @generated from message blockjob.v1.WatchHeartbeat
  */
@@ -1698,7 +1702,7 @@ export declare const WatchHeartbeatSchema: GenMessage<WatchHeartbeat>;
 
 /**
  * A flag of Rebase. The values are libvirt's bits (VIR_DOMAIN_BLOCK_REBASE_…). Each element is one flag: a sum of bits
- * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
+ * and an unknown value are refused with FIELD_INVALID. A repeated flag counts once.
  *
  * SHALLOW, REUSE_EXT, COPY_RAW and COPY_DEV without COPY are refused with FLAG_REQUIRES_COPY.
  *
@@ -1713,14 +1717,14 @@ export enum RebaseFlag {
   UNSPECIFIED = 0,
 
   /**
-   * Copies the active image only; the destination has, or gets, the source's backing file.
+   * Copies the active image only. A destination that is created gets the source's backing image as backing file.
    *
    * @generated from enum value: REBASE_FLAG_SHALLOW = 1;
    */
   SHALLOW = 1,
 
   /**
-   * Uses the existing file at `base`. The format is probed from its header unless COPY_RAW is given. Use COPY_RAW for a
+   * Uses the existing file at `base`. The format is read from its header unless COPY_RAW is given. Use COPY_RAW for a
    * file that may be raw, since a guest can make a raw image look like any other.
    *
    * @generated from enum value: REBASE_FLAG_REUSE_EXT = 2;
@@ -1743,17 +1747,17 @@ export enum RebaseFlag {
 
   /**
    * Writes backing file names relative to the image's folder. A pull keeps the chain's relative name for `base`
-   * (RELATIVE_UNSUPPORTED if it has none; BASE_REQUIRED without `base`). A copy needs SHALLOW and not REUSE_EXT,
-   * otherwise RELATIVE_UNSUPPORTED. libvirt refuses every copy with it ("not supported yet").
+   * (RELATIVE_UNSUPPORTED if it has none; BASE_REQUIRED without `base`). A copy needs SHALLOW, neither REUSE_EXT nor
+   * COPY_RAW, and a source that has a backing image; otherwise RELATIVE_UNSUPPORTED. (libvirt has no copy with this
+   * flag: "not supported yet".)
    *
    * @generated from enum value: REBASE_FLAG_RELATIVE = 16;
    */
   RELATIVE = 16,
 
   /**
-   * Demands that `base` is a block device; otherwise NOT_A_BLOCK_DEVICE. The device is formatted only with REUSE_EXT;
-   * without REUSE_EXT a copy in another format than raw is refused with DESTINATION_EXISTS. (libvirt formats the device
-   * always.)
+   * Demands that `base` is a block device; otherwise NOT_A_BLOCK_DEVICE. A device gets no header without REUSE_EXT: a
+   * copy in another format than raw is refused with DESTINATION_EXISTS. (libvirt formats the device with and without.)
    *
    * @generated from enum value: REBASE_FLAG_COPY_DEV = 32;
    */
@@ -1774,7 +1778,7 @@ export declare const RebaseFlagSchema: GenEnum<RebaseFlag>;
 
 /**
  * A flag of Commit. The values are libvirt's bits (VIR_DOMAIN_BLOCK_COMMIT_…). Each element is one flag: a sum of bits
- * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
+ * and an unknown value are refused with FIELD_INVALID. A repeated flag counts once.
  *
  * @generated from enum blockjob.v1.CommitFlag
  */
@@ -1795,8 +1799,8 @@ export enum CommitFlag {
   SHALLOW = 1,
 
   /**
-   * Deletes the committed images after success; only those that no known domain uses. The others stay, and
-   * Outcome.safe_to_delete lists those that may be deleted. They must be in allowed folders; otherwise
+   * Deletes the committed images after success, but not those that a known domain uses. These stay, and
+   * Outcome.safe_to_delete lists those that may be deleted later. The images must be in allowed folders; otherwise
    * DESTINATION_NOT_ALLOWED. Other hosts are not asked; for storage that they may share, the plan's notes say so.
    *
    * @generated from enum value: COMMIT_FLAG_DELETE = 2;
@@ -1837,31 +1841,36 @@ export declare const CommitFlagSchema: GenEnum<CommitFlag>;
  *
  * - A client's deadline, cancellation or disconnect ends the waiting, never the work, and never touches a job. A client
  *   that gets no answer to a write repeats the write with the same request_id, or reads the result with ListJobs.
- * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). All wrong arguments are
- *   reported at once, as BadRequest field violations. A refused call has changed nothing and left nothing behind. There
- *   are two exceptions: a call that fails with UNAVAILABLE may have had an effect, so repeat it with the same
- *   request_id; and an Abort with pivot that waited may answer with the error of the job that it ended.
+ * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Wrong arguments are BadRequest
+ *   field violations. A start reports all its wrong arguments at once; another call may report the first ones alone.
+ * - A refused call has changed nothing and left nothing behind. There are two exceptions. A call that fails with
+ *   UNAVAILABLE may have had an effect: repeat it with the same request_id. An Abort with pivot that waits may fail with
+ *   the error of the job that it ended.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN, CALLER_NOT_ALLOWED,
  *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with REQUEST_ID_REUSED,
  *   REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE, QEMU_UNREACHABLE,
  *   REFUSED_BY_QEMU and DRAINING.
  * - If the policy does not let a caller read a domain, each call answers as if the domain did not exist.
  *   CALLER_NOT_ALLOWED is for callers that may read the domain, but not do what they asked for.
- * - Reads never wait for writes.
+ * - A read never waits until a write is answered. While QEMU formats the new image of a start, a read that asks this
+ *   QEMU for its disks waits for the image, at most 5 seconds.
  * - A text has at most the bytes that its field names, and a list at most the elements; a request has at most 163840
  *   bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request is
  *   refused with RESOURCE_EXHAUSTED without being read.
- * - A connection may have 500 calls at a time by default, of which 400 may be watches. A call beyond the limits of a
- *   connection, a host or the server is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
+ * - A connection may have 500 calls at a time by default; 400 of them may be watches. Further calls on the connection
+ *   wait in the client. A watch beyond that, and a call beyond the limits of an address or of the server, is refused
+ *   with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
  * - The contract grows by calls, fields, enum values and members of oneofs. Existing ones keep their names, numbers and
- *   meanings. The numbers of an enum are not an order. A client does not treat an unknown value as one of those that it
- *   knows: Job.end_time says whether a job has ended, in any state.
+ *   meanings. A greater number of an enum does not mean a later or a larger value. A client does not treat an unknown
+ *   value as one of those that it knows: Job.end_time says whether a job has ended, in any state.
  *
- * request_id, on every write, names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
- * characters without spaces, for instance a UUID. Each caller has its own ids. The same id with the same body gives the
- * first answer's job, as it is now; the same id with another body is refused with REQUEST_ID_REUSED, or with
- * REQUEST_ID_IN_USE while the first call is being answered. An id is kept for at least 24 hours, across restarts. The
- * id of a refused call is not kept, and may be used again. An empty id gives no protection.
+ * request_id, on every write, names one intended action, so that the write may be repeated. It has 1 to 128 printable
+ * ASCII characters without spaces, for instance a UUID; otherwise FIELD_INVALID. Each caller has its own ids. The same
+ * id with the same body gives the first answer's job, as it is now. The same id with another body is refused with
+ * REQUEST_ID_REUSED, or with REQUEST_ID_IN_USE while the first call is being answered. An id is kept as long as its
+ * job, until at least 24 hours after the end of the job, across restarts. The id of a refused call is not kept, and may
+ * be used again. An empty id gives no protection: a repetition is a second action. Reclaim may be repeated without an
+ * id, and keeps none.
  *
  * validate_only, on the starting calls, runs every check, changes nothing, and answers with the plan instead of a job.
  * OK means that the job could have started at that moment.
@@ -1875,9 +1884,12 @@ export declare const BlockJobService: GenService<{
   /**
    * Starts a copy of a disk into a destination. libvirt: virDomainBlockCopy. QEMU: blockdev-mirror.
    *
-   * Answers once QEMU has accepted the job, so a refusal is the answer to the call. Job.state and WatchJob report later
-   * changes; with on_ready the service ends the job by itself. A destination file that the job made is removed if the
-   * job ends before READY, and kept afterwards; a destination that the job did not make is never removed.
+   * Answers when QEMU has accepted the job: a job that QEMU refuses is refused by the call. Job.state and WatchJob
+   * report later changes; with on_ready the service ends the job by itself.
+   *
+   * If the job ends before READY, the service removes the destination file that the job made. It keeps the file if it
+   * cannot prove that the guest is on the source, for instance after QEMU has ended; Outcome.destination_removed says
+   * which. After READY it keeps the file. It never removes a destination that the job did not make.
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
    * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE,
@@ -1888,7 +1900,8 @@ export declare const BlockJobService: GenService<{
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
    * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED.
    *
-   * Idempotent with a request_id. Without one, a repetition is refused with BLOCK_COPY_ACTIVE.
+   * Idempotent with a request_id. Without one, a repetition is refused with BLOCK_COPY_ACTIVE while the job runs; after
+   * its end it may start a second job.
    *
    * A client that leaves while the job is being started does not stop the start.
    *
@@ -1983,8 +1996,8 @@ export declare const BlockJobService: GenService<{
     output: typeof ListJobsResponseSchema;
   },
   /**
-   * Sets the speed limit of a job, at once. Possible at any time before its end, also when READY or paused.
-   * libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
+   * Sets the speed limit of a job. Answers when QEMU has the limit. Possible at any time before the end of the job, also
+   * when it is READY or paused. libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
    *
    * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING,
    * JOB_ENDED, REFUSED_BY_QEMU. JOB_ENDING also if QEMU does not accept it any more because the job is about to end.
@@ -2034,20 +2047,24 @@ export declare const BlockJobService: GenService<{
    * Ends a job. libvirt: virDomainBlockJobAbort. QEMU: job-complete with pivot, block-job-cancel without.
    *
    * Without pivot, before READY, the job is cancelled, and the destination file is removed if the job made it. After
-   * READY the destination is a complete copy as of that moment, and is kept. The guest stays on the source. A cancelled
-   * pull or commit leaves a valid chain and may be started again.
+   * READY the destination is a complete copy as of Outcome.as_of, and is kept. The guest stays on the source. A
+   * cancelled pull or commit leaves a valid chain and may be started again.
    *
-   * With pivot, the guest runs on the destination, or for an active commit on `base`. Only from READY. The call waits
-   * for a short drain inside QEMU. A pivot changes the running QEMU only: Outcome.next_start_path is the image with
-   * which the VM must be started next time.
+   * With pivot, the guest runs on the destination, or for an active commit on `base`. Before READY it is refused with
+   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the configuration
+   * of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
    *
    * Waits for the end unless `return_immediately` is set, also if the same end was requested before. Without pivot it
    * then answers OK if the job has ended in any state, so read job.state (a cancel that came too late ends in
-   * COMPLETED). With pivot it answers OK only if the job is COMPLETED, otherwise with the error in Job.error. A paused
-   * job is cancelled as with `force`: for a complete copy, Resume it first.
+   * COMPLETED). With pivot it answers OK only if the job is COMPLETED. Otherwise it fails with the error in Job.error,
+   * or with JOB_ENDED if the job has no error because it was cancelled.
+   *
+   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits for
+   * space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
    *
    * Without `force` a READY copy ends when it has all of the guest's writes. While the guest writes faster than the
-   * copy, or the destination hangs, the job is CANCELLING: an Abort with `force` ends it at once.
+   * copy, or the destination hangs, the job is CANCELLING. An Abort with `force` does not wait for the writes. Some
+   * QEMU versions wait for a hanging destination in spite of it.
    *
    * An Abort with `force` during a pivot tries to cancel the pivot; it may come too late. An Abort without `force` and
    * without pivot is refused with JOB_ENDING during a pivot, and so is an Abort with pivot while the job is being
@@ -2083,7 +2100,7 @@ export declare const BlockJobService: GenService<{
    * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down: watch again with the last
    * revision. A silent QEMU does not end the stream: heartbeats continue.
    *
-   * Journal entries are never dropped, however slow the reader; of PROGRESS only the latest is kept.
+   * Journal entries are never dropped, however slow the reader. Only the latest PROGRESS is kept.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS.
    * Changes nothing; may be repeated. The end of a watch, or its deadline, never touches the job.
@@ -2123,19 +2140,21 @@ export declare const BlockJobService: GenService<{
     output: typeof ReclaimResponseSchema;
   },
   /**
-   * Streams the events of all jobs: those that there are, and new ones as they begin. Through a gateway of all hosts.
+   * Streams the events of all jobs: the present ones, and new ones as they begin. A gateway streams those of all hosts.
    *
-   * For each host first a snapshot: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From then on every
-   * journal entry of every job is one event, in order within a job. With resume_token the entries after the token
-   * come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named unreachable.
+   * The stream begins with a snapshot of each host: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From
+   * then on every journal entry of every job is one event, in order within a job. With resume_token the entries after
+   * the token come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named
+   * unreachable.
    *
-   * Nothing is lost without a word. A reader that is slow, or comes back late, gets what it missed from the journals. Where
-   * that is not kept any more (a token older than 24 hours, another state folder, another policy for the caller), the
-   * host begins anew with `snapshot`, which says why. A host that does not answer is named by `unreachable`, and by
-   * `synced` when it is back; its events follow then, without a gap. Of PROGRESS only the latest is kept.
+   * The stream reports each gap. A reader that is slow, or comes back late, gets the missed entries from the journals.
+   * If a journal no longer has them (the token is older than 24 hours, or of another state folder, or the caller may
+   * read other domains now), the host begins again with `snapshot`, which says why. A host that does not answer is
+   * named by `unreachable`. When it is back, its missed entries come without a gap, and then `synced`. Only the latest
+   * PROGRESS of each job is kept.
    *
-   * The stream has no end of its own. It ends with UNAVAILABLE (DRAINING) when the server goes away: come back with the
-   * last token. Jobs that the policy does not let the caller read are not there.
+   * The stream does not end by itself. It ends with UNAVAILABLE (DRAINING) when the server shuts down: watch again with
+   * the last token. It leaves out jobs of domains that the policy does not let the caller read.
    *
    * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
    *

@@ -301,7 +301,7 @@ export const RebaseFlagSchema = /*@__PURE__*/
 
 /**
  * A flag of Rebase. The values are libvirt's bits (VIR_DOMAIN_BLOCK_REBASE_…). Each element is one flag: a sum of bits
- * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
+ * and an unknown value are refused with FIELD_INVALID. A repeated flag counts once.
  *
  * SHALLOW, REUSE_EXT, COPY_RAW and COPY_DEV without COPY are refused with FLAG_REQUIRES_COPY.
  *
@@ -318,7 +318,7 @@ export const CommitFlagSchema = /*@__PURE__*/
 
 /**
  * A flag of Commit. The values are libvirt's bits (VIR_DOMAIN_BLOCK_COMMIT_…). Each element is one flag: a sum of bits
- * is refused with FIELD_INVALID, as is an unknown value. A repeated flag counts once.
+ * and an unknown value are refused with FIELD_INVALID. A repeated flag counts once.
  *
  * @generated from enum blockjob.v1.CommitFlag
  */
@@ -332,31 +332,36 @@ export const CommitFlag = /*@__PURE__*/
  *
  * - A client's deadline, cancellation or disconnect ends the waiting, never the work, and never touches a job. A client
  *   that gets no answer to a write repeats the write with the same request_id, or reads the result with ListJobs.
- * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). All wrong arguments are
- *   reported at once, as BadRequest field violations. A refused call has changed nothing and left nothing behind. There
- *   are two exceptions: a call that fails with UNAVAILABLE may have had an effect, so repeat it with the same
- *   request_id; and an Abort with pivot that waited may answer with the error of the job that it ended.
+ * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Wrong arguments are BadRequest
+ *   field violations. A start reports all its wrong arguments at once; another call may report the first ones alone.
+ * - A refused call has changed nothing and left nothing behind. There are two exceptions. A call that fails with
+ *   UNAVAILABLE may have had an effect: repeat it with the same request_id. An Abort with pivot that waits may fail with
+ *   the error of the job that it ended.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN, CALLER_NOT_ALLOWED,
  *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with REQUEST_ID_REUSED,
  *   REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE, QEMU_UNREACHABLE,
  *   REFUSED_BY_QEMU and DRAINING.
  * - If the policy does not let a caller read a domain, each call answers as if the domain did not exist.
  *   CALLER_NOT_ALLOWED is for callers that may read the domain, but not do what they asked for.
- * - Reads never wait for writes.
+ * - A read never waits until a write is answered. While QEMU formats the new image of a start, a read that asks this
+ *   QEMU for its disks waits for the image, at most 5 seconds.
  * - A text has at most the bytes that its field names, and a list at most the elements; a request has at most 163840
  *   bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request is
  *   refused with RESOURCE_EXHAUSTED without being read.
- * - A connection may have 500 calls at a time by default, of which 400 may be watches. A call beyond the limits of a
- *   connection, a host or the server is refused with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
+ * - A connection may have 500 calls at a time by default; 400 of them may be watches. Further calls on the connection
+ *   wait in the client. A watch beyond that, and a call beyond the limits of an address or of the server, is refused
+ *   with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
  * - The contract grows by calls, fields, enum values and members of oneofs. Existing ones keep their names, numbers and
- *   meanings. The numbers of an enum are not an order. A client does not treat an unknown value as one of those that it
- *   knows: Job.end_time says whether a job has ended, in any state.
+ *   meanings. A greater number of an enum does not mean a later or a larger value. A client does not treat an unknown
+ *   value as one of those that it knows: Job.end_time says whether a job has ended, in any state.
  *
- * request_id, on every write, names one intended action, so that a repetition is harmless. 1 to 128 printable ASCII
- * characters without spaces, for instance a UUID. Each caller has its own ids. The same id with the same body gives the
- * first answer's job, as it is now; the same id with another body is refused with REQUEST_ID_REUSED, or with
- * REQUEST_ID_IN_USE while the first call is being answered. An id is kept for at least 24 hours, across restarts. The
- * id of a refused call is not kept, and may be used again. An empty id gives no protection.
+ * request_id, on every write, names one intended action, so that the write may be repeated. It has 1 to 128 printable
+ * ASCII characters without spaces, for instance a UUID; otherwise FIELD_INVALID. Each caller has its own ids. The same
+ * id with the same body gives the first answer's job, as it is now. The same id with another body is refused with
+ * REQUEST_ID_REUSED, or with REQUEST_ID_IN_USE while the first call is being answered. An id is kept as long as its
+ * job, until at least 24 hours after the end of the job, across restarts. The id of a refused call is not kept, and may
+ * be used again. An empty id gives no protection: a repetition is a second action. Reclaim may be repeated without an
+ * id, and keeps none.
  *
  * validate_only, on the starting calls, runs every check, changes nothing, and answers with the plan instead of a job.
  * OK means that the job could have started at that moment.

@@ -3,11 +3,20 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import type { Grant } from '../../../../src/core/grant.ts';
+import { NO_HISTORY, observe } from '../../../../src/core/job/progress.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 import { JobsWatcher, JournalJobs } from '../../../support/service/journal-jobs.ts';
 import { CANCEL, ended, READY, RUNNING } from '../../core/stories.ts';
 
 const END = [RUNNING, READY, CANCEL, ended('CANCELLED')] as const;
+
+const PROGRESS = observe(NO_HISTORY, {
+  atMs: 0,
+  time: '2026-01-01T00:00:00Z',
+  offsetBytes: 0,
+  lengthBytes: 10,
+  ready: false,
+}).progress;
 
 /** The number of entries in memory. */
 const KEPT = 20;
@@ -145,30 +154,38 @@ describe('a watch of all jobs', () => {
     expect(watcher.seen).not.toContain('STATE 0:2');
   });
 
-  it('leaves ended jobs out of the snapshot with activeOnly, and sends the later ends', async () => {
+  it('begins with nothing of a domain that does not exist yet, and has its jobs as soon as there are some', async () => {
     await using at = await site();
-    const over = await at.jobs.begin();
-    await at.jobs.write(over, ...END);
-    const one = await at.jobs.begin();
-    await at.jobs.write(one, RUNNING);
-    const watcher = new JobsWatcher(at.jobs, { activeOnly: true });
+    await at.jobs.begin({ domain: 'web1' });
+    const watcher = new JobsWatcher(at.jobs, { domain: 'later1' });
     await watcher.until('complete');
-    const { positions } = watcher;
-    await at.jobs.write(one, READY, CANCEL, ended('CANCELLED'));
-    await watcher.until('STATE 1:5');
+    await at.jobs.begin({ domain: 'web1' });
+    await at.jobs.begin({ domain: 'later1' });
+    await watcher.until('STATE 2:1');
     await watcher.leave();
-    const missed = ['STATE 1:3', 'STATE 1:4', 'STATE 1:5'];
-    expect(watcher.seen).toEqual(['snapshot of host1', 'SNAPSHOT 1:2', 'synced host1', 'complete', ...missed]);
-    // After a position there is no snapshot, so no event is left out.
-    const after = new JobsWatcher(at.jobs, { activeOnly: true, positions });
-    await after.until('complete');
-    await after.leave();
-    expect(after.seen).toEqual([...missed, 'synced host1', 'complete']);
-    const anew = new Map([['host1', { epoch: 'another', at: 0 }]]);
-    const again = new JobsWatcher(at.jobs, { activeOnly: true, positions: anew });
-    await again.until('complete');
-    await again.leave();
-    expect(again.seen).toEqual(['snapshot of host1, compacted', 'synced host1', 'complete']);
+    expect(watcher.seen.filter((text) => /^(?:SNAPSHOT|STATE)/.test(text))).toEqual(['STATE 2:1']);
+  });
+
+  it('has the latest progress of a job alone, for a reader that was slow', async () => {
+    await using at = await site();
+    const log = await at.jobs.begin();
+    await at.jobs.write(log, RUNNING);
+    const end = new AbortController();
+    const asked = { domain: '', positions: new Map(), progressIntervalMs: 100 };
+    const messages = at.jobs.watchJobs(asked, { signal: end.signal })[Symbol.asyncIterator]();
+    while ((await messages.next()).value?.is !== 'COMPLETE');
+    for (const currentBytes of [1, 2, 3]) {
+      at.jobs.progress.set(log.job.accepted.job, { ...PROGRESS, currentBytes });
+      at.jobs.hostJobs.sampled(log.job.accepted.job);
+    }
+    const seen = [(await messages.next()).value];
+    await at.jobs.write(log, READY);
+    seen.push((await messages.next()).value);
+    end.abort();
+    expect(seen).toMatchObject([
+      { event: { type: 'PROGRESS', progress: { currentBytes: 3 } } },
+      { event: { type: 'STATE' } },
+    ]);
   });
 
   it('loses nothing for a reader that is slower than all that is kept in memory', async () => {

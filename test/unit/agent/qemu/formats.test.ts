@@ -20,12 +20,15 @@ const CONT: GuestCommand = { execute: 'cont' };
 const NODES: QmpCommand = { execute: 'query-named-block-nodes', arguments: { flat: true } };
 
 /** A QEMU that answers a command when a test says so. */
-function qemu(limitMs = 60_000) {
+function qemu(limitMs: number | 'DEFAULT' = 60_000) {
   const sent: string[] = [];
   const answers: PromiseWithResolvers<string>[] = [];
   const wake = new Wake();
   let listed: readonly QemuJob[] = [];
-  const formats = new Formats({ wake, jobs: async () => await Promise.resolve(listed) }, limitMs);
+  const formats = new Formats(
+    { wake, jobs: async () => await Promise.resolve(listed) },
+    limitMs === 'DEFAULT' ? undefined : limitMs,
+  );
   const send = async (command: QmpCommand | GuestCommand) =>
     await formats.around(command, async () => {
       sent.push(command.execute);
@@ -73,6 +76,24 @@ describe('beside an image that is being formatted', () => {
     await turn();
     expect(sent).toEqual(['stop']);
     void stopped;
+  });
+
+  it('nothing waits for longer than five seconds, if not said otherwise', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    const { send, has } = qemu('DEFAULT');
+    has('create', 'running');
+    const refused: string[] = [];
+    void send(NODES).catch(({ message }: Error) => refused.push(message));
+    await turn();
+    await vi.advanceTimersByTimeAsync(4999);
+    await turn();
+    expect(refused).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    await turn();
+    expect(refused).toEqual([expect.stringContaining('formatting an image for long')]);
   });
 
   it('all other commands are sent at once', async () => {

@@ -53,6 +53,10 @@ describe('features of a QEMU', () => {
     expect(Object.fromEntries(has)).toEqual(HAVE);
   });
 
+  it('one without the driver quorum cannot compare', () => {
+    expect(features.canCompare(without(schemaOf('7.2'), 'blockdev-add quorum'))).toBe(false);
+  });
+
   it('commands and their arguments are as QEMU says', () => {
     const schema = schemaOf('7.2');
     expect(schema.get('job-dismiss')).toEqual(new Set(['id']));

@@ -47,6 +47,11 @@ describe('a commit as understood', () => {
     },
   );
 
+  it('a flag that is repeated counts once', () => {
+    const twice = parseCommit({ ...REQUEST, flags: ['SHALLOW', 'ACTIVE', 'SHALLOW', undefined] });
+    expect(twice).toEqual(parseCommit({ ...REQUEST, flags: ['ACTIVE', 'SHALLOW'] }));
+  });
+
   it('errors are reported at once', () => {
     expect(reasons({})).toEqual([]);
     expect(

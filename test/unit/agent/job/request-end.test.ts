@@ -1,0 +1,68 @@
+/** Abort, by the state of the job: what is written down, what is refused, and what its caller is told of the end. */
+import { describe, expect, it } from 'vitest';
+import { endedAs, requestEnd } from '../../../../src/agent/job/request-end.ts';
+import { JobLog } from '../../../../src/agent/journal/job-log.ts';
+import { BlockJobError, failure } from '../../../../src/core/errors.ts';
+import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
+import type { AbortRequest } from '../../../../src/core/requests.ts';
+import { testDir } from '../../../support/real-qemu/qemu.ts';
+import { journalsIn } from '../../../support/service/journals.ts';
+import { ACCEPTED, CANCEL, CONCLUDED, ended, FORCE, JOB, jobOf, pivot, READY, RUNNING } from '../../core/stories.ts';
+
+const SOFT: AbortRequest = {
+  job: { jobId: JOB },
+  pivot: false,
+  returnImmediately: false,
+  force: false,
+  pauseGuest: undefined,
+  requestId: '',
+};
+const BY_FORCE = { ...SOFT, force: true };
+const PIVOT = { ...SOFT, pivot: true };
+const PIVOTING = [RUNNING, READY, pivot()];
+const CANCELLING = [RUNNING, READY, CANCEL];
+
+/** The entries that the request adds, or the reason of its refusal. */
+async function result(entries: readonly EntryBody[], request: AbortRequest): Promise<readonly string[]> {
+  await using dir = await testDir();
+  const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+  for (const entry of entries) await log.append(entry);
+  const before = log.job.revision;
+  const refusal = await requestEnd(log, request, undefined).catch((error: unknown) => error);
+  const added = log.revisions.slice(before).map(({ entry }) => entry.entry);
+  await log.close();
+  if (refusal === undefined) return added;
+  if (!(refusal instanceof BlockJobError)) throw refusal;
+  return [...added, refusal.reason];
+}
+
+describe('an abort', () => {
+  it.each<[string, readonly EntryBody[], AbortRequest, string]>([
+    ['of a job that is STARTING gives it up', [], SOFT, 'cancel-requested'],
+    ['of a job that runs cancels it', [RUNNING], SOFT, 'cancel-requested'],
+    ['with pivot is refused before READY', [RUNNING], PIVOT, 'JOB_NOT_READY'],
+    ['with pivot is written down at READY', [RUNNING, READY], PIVOT, 'pivot-requested'],
+    ['without force is refused during a pivot', PIVOTING, SOFT, 'JOB_ENDING'],
+    ['with force is written down during a pivot', PIVOTING, BY_FORCE, 'cancel-requested'],
+    ['with pivot is refused while the job is being cancelled', CANCELLING, PIVOT, 'JOB_ENDING'],
+    ['with force is written down while the job is being cancelled', CANCELLING, BY_FORCE, 'cancel-requested'],
+    ['that asks for the same again changes nothing', CANCELLING, SOFT, ''],
+    [
+      'with force gives up the clean-up of a job whose end is known',
+      [RUNNING, CONCLUDED],
+      BY_FORCE,
+      'give-up-requested',
+    ],
+    ['is refused after the end', [RUNNING, CANCEL, ended('CANCELLED')], SOFT, 'JOB_ENDED'],
+  ])('%s', async (_what, entries, request, expected) => {
+    expect(await result(entries, request)).toEqual(expected === '' ? [] : [expected]);
+  });
+
+  it('with pivot fails with the error of the job, or with JOB_ENDED if it has none', () => {
+    const lost = failure('JOB_LOST', { job: JOB, why: 'a test' });
+    const failed = jobOf(RUNNING, READY, pivot(), { ...ended('FAILED'), failure: lost } as EntryBody);
+    expect(endedAs(failed).failure).toEqual(lost);
+    const cancelled = jobOf(RUNNING, READY, pivot(), FORCE, ended('CANCELLED'));
+    expect(endedAs(cancelled)).toMatchObject({ reason: 'JOB_ENDED', failure: { metadata: { state: 'CANCELLED' } } });
+  });
+});
