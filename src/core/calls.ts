@@ -36,7 +36,8 @@ const PIVOTS = 'JOB_NOT_READY PIVOT_UNSUPPORTED GUEST_MIGRATING DESTINATION_MOVE
 const CHANGES = `${FINDS} JOB_ENDING JOB_ENDED`;
 const CHECKS = 'DOMAIN_NOT_FOUND DISK_NOT_FOUND QEMU_UNREACHABLE';
 const SHOWS = 'DOMAIN_NOT_FOUND QEMU_UNREACHABLE';
-const WATCHES = `${FINDS} REVISION_UNKNOWN TOO_MANY_WATCHERS`;
+const INFORMS = `${FINDS} QEMU_UNREACHABLE`;
+const WATCHES = `${INFORMS} REVISION_UNKNOWN TOO_MANY_WATCHERS`;
 const LIMITS = `${CHANGES} BANDWIDTH_OUT_OF_RANGE`;
 const ENDS = `${CHANGES} ${PIVOTS} FLAGS_EXCLUSIVE`;
 const STARTS = `BANDWIDTH_OUT_OF_RANGE DOMAIN_NOT_FOUND DISK_NOT_FOUND BLOCK_COPY_ACTIVE BLOCK_JOB_ACTIVE
@@ -59,7 +60,7 @@ const TABLE = {
   pause: { rpc: 'Pause', about: 'job', right: 'operate', check: checkPause, fails: CHANGES },
   resume: { rpc: 'Resume', about: 'job', right: 'operate', check: checkPause, fails: CHANGES },
   reclaim: { rpc: 'Reclaim', about: 'all', right: 'operate', check: checkReclaim, fails: '' },
-  getInfo: { rpc: 'GetInfo', about: 'job', right: 'read', check: anything, fails: FINDS },
+  getInfo: { rpc: 'GetInfo', about: 'job', right: 'read', check: anything, fails: INFORMS },
   watch: { rpc: 'WatchJob', about: 'job', right: 'read', check: progressIntervalMs, fails: WATCHES },
   watchJobs: { rpc: 'WatchJobs', about: 'all', right: 'read', check: parseWatchJobs, fails: 'TOO_MANY_WATCHES' },
   checkOperation: { rpc: 'CheckOperation', about: 'domain', right: 'read', check: parseCheckOperation, fails: CHECKS },

@@ -132,11 +132,17 @@ async function sendBytes(path: string, bytes: Buffer, stream: boolean): Promise<
 const send = (path: string, bytes: Uint8Array, stream = false): Promise<unknown> =>
   sendBytes(path, Buffer.from(bytes), stream);
 
-const asked = (domain: string): readonly (() => Promise<unknown>)[] => [
-  () => service.getDomain(domain),
-  () => service.startCopy(copy(here('new'), { disk: { domain, disk: 'disk0' } })),
-  () => service.abort({ job: { name: { $case: 'disk', value: { domain, disk: 'disk0' } } } }),
-];
+function asked(domain: string): readonly (() => Promise<unknown>)[] {
+  const job = { name: { $case: 'disk', value: { domain, disk: 'disk0' } } } as const;
+  const { getInfo, watchJob } = BlockJobServiceService;
+  return [
+    () => service.getDomain(domain),
+    () => service.startCopy(copy(here('new'), { disk: { domain, disk: 'disk0' } })),
+    () => service.abort({ job }),
+    () => send(getInfo.path, GetInfoRequest.encode(GetInfoRequest.fromPartial({ job })).finish()),
+    () => send(watchJob.path, WatchJobRequest.encode(WatchJobRequest.fromPartial({ job })).finish(), true),
+  ];
+}
 
 const whyOf = async (domain: string): Promise<string> => (await refused(service.getDomain(domain))).message;
 

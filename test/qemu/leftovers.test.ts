@@ -47,15 +47,28 @@ describe('leftovers', () => {
 
   test('in a QEMU that does not answer still exist', async () => {
     await using machine = await site.machine();
-    await whileStopped(machine.qemu.pid, async () => {
+    const { admin, pid } = machine.qemu;
+    const gone = await site.service.startCopy(copyOf(machine));
+    await site.service.abort({ job: byId(gone.id) });
+    const node = `${gone.id.slice(0, 8)}0123456789`;
+    await admin.execute('blockdev-add', { driver: 'null-co', 'node-name': node, size: 512 });
+    const listed = async () => (await site.service.listLeftovers(machine.disk.domain)).map(({ name }) => name);
+    expect(await listed()).toEqual([node]);
+    await whileStopped(pid, async () => {
+      expect(await listed()).toEqual([]);
       const [result] = await site.service.reclaim(['node:bj0123456789abcdef'], true);
       expect(result).toMatchObject({
         reclaimed: false,
         error: { message: expect.stringContaining('cannot') as string },
       });
     });
-    const [result] = await site.service.reclaim(['node:bj0123456789abcdef'], true);
-    expect(result).toMatchObject({ reclaimed: true, error: undefined });
+    expect(await listed()).toEqual([node]);
+    const results = await site.service.reclaim(['node:bj0123456789abcdef', `node:${node}`], true);
+    expect(results.map(({ reclaimed, error }) => [reclaimed, error])).toEqual([
+      [true, undefined],
+      [true, undefined],
+    ]);
+    expect(await listed()).toEqual([]);
   });
 
   test('the file of a copy by force after READY: listed, and removed on request', async () => {

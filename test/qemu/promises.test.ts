@@ -19,7 +19,7 @@ import { graphOf, listing, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { startWith } from '../support/real-qemu/any-disk.ts';
 import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
-import { makeChain, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { makeChain, run, startQemu, testDir, within } from '../support/real-qemu/qemu.ts';
 import { copyTo, TestAgent } from '../support/service/agent.ts';
 import { byId, call, refused } from '../support/service/caller.ts';
 
@@ -125,7 +125,7 @@ describe.skipIf(needs('qemu'))('as the contract says,', () => {
     await service.abort({ job: byId(first.id) });
     const second = await service.startCopy(request);
     expect(second.id).not.toBe(first.id);
-    await ended;
+    await within(20_000, 'the end of the watch', ended);
     expect(new Set(seen)).toEqual(new Set([first.id]));
     expect((await service.abort({ job: byId(second.id) })).state).toBe(Job_State.STATE_CANCELLED);
   });

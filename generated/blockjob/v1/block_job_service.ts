@@ -714,8 +714,8 @@ export interface ListJobsResponse {
    */
   foreignJobs: ForeignJob[];
   /**
-   * The domains whose QEMU did not answer within one second: their foreign jobs are missing here. The service's own jobs
-   * in them are listed all the same, as last known. Empty on pages without foreign jobs.
+   * The domains whose QEMU did not answer within one second: their foreign jobs are missing here. The service's own
+   * jobs in them are listed all the same, as last known. Empty on pages without foreign jobs.
    */
   unreachableDomains: string[];
 }
@@ -946,7 +946,10 @@ export interface ListLeftoversResponse {
 
 /** The request of Reclaim. */
 export interface ReclaimRequest {
-  /** The leftovers, by Leftover.id. Required. At most 500, each at most 320 bytes; otherwise FIELD_INVALID. */
+  /**
+   * The leftovers, by Leftover.id. Required. At most 500, each at most 320 bytes; otherwise FIELD_INVALID. A text that
+   * is not a Leftover.id is refused with FIELD_INVALID too.
+   */
   leftoverIds: string[];
   /** Removes the leftovers. If not set, the call reports what it would do, and removes nothing. */
   apply: boolean;
@@ -978,7 +981,10 @@ export interface ReclaimResult {
  * It has no read mask. An event has the whole job, which is one or two kilobytes, and is encoded once for all watchers.
  */
 export interface WatchJobsRequest {
-  /** Watches only jobs of this domain, by name or UUID; it need not exist yet. Empty for all domains. At most 1024 bytes. */
+  /**
+   * Watches only jobs of this domain, by name or UUID; it need not exist yet. Empty for all domains. At most 1024
+   * bytes.
+   */
   domain: string;
   /** Watches only jobs that have all of these labels. Empty for jobs with any labels. At most 32. */
   labelFilter: { [key: string]: string };
@@ -1055,8 +1061,8 @@ export interface HostSynced {
   /** The host. */
   host: string;
   /**
-   * The jobs of the host that are STARTING. If the watcher knows a job as STARTING and it is not in this list, its start
-   * was refused: no event of it will follow.
+   * The jobs of the host that are STARTING. If the watcher knows a job as STARTING and it is not in this list, its
+   * start was refused: no event of it will follow.
    */
   startingJobIds: string[];
 }
@@ -6401,11 +6407,12 @@ export const WatchHeartbeat: MessageFns<WatchHeartbeat> = {
  *
  * - A client's deadline, cancellation or disconnect ends the waiting, never the work, and never touches a job. A client
  *   that gets no answer to a write repeats the write with the same request_id, or reads the result with ListJobs.
- * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Wrong arguments are BadRequest
- *   field violations. A start reports all its wrong arguments at once; another call may report the first ones alone.
+ * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Arguments that are wrong by
+ *   themselves are BadRequest field violations, at most 10. A start reports all its wrong arguments at once; another
+ *   call may report the first ones alone.
  * - A refused call has changed nothing and left nothing behind. There are two exceptions. A call that fails with
- *   UNAVAILABLE may have had an effect: repeat it with the same request_id. An Abort with pivot that waits may fail with
- *   the error of the job that it ended.
+ *   UNAVAILABLE may have had an effect: repeat it with the same request_id. An Abort with pivot that waits may fail
+ *   with the error of the job that it ended.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN, CALLER_NOT_ALLOWED,
  *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with REQUEST_ID_REUSED,
  *   REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE, QEMU_UNREACHABLE,
@@ -6531,10 +6538,11 @@ export const BlockJobServiceService = {
    * Returns the job as it is now, running or ended, with progress and outcome.
    * libvirt: virDomainGetBlockJobInfo. QEMU: query-block-jobs.
    *
-   * Answers even if QEMU does not: progress is then the last measured, and its sample_time shows the age.
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND. (libvirt answers 0 if a disk has no
-   * job.)
-   * Changes nothing; may be repeated. A client that leaves touches nothing.
+   * Answers even if QEMU does not: progress is then the last measured, and its sample_time shows the age. But QEMU must
+   * answer for a job that is named by its disk; otherwise QEMU_UNREACHABLE.
+   *
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. (libvirt answers 0
+   * if a disk has no job.) Changes nothing; may be repeated. A client that leaves touches nothing.
    */
   getInfo: {
     path: "/blockjob.v1.BlockJobService/GetInfo" as const,
@@ -6565,8 +6573,9 @@ export const BlockJobServiceService = {
     responseDeserialize: (value: Buffer): ListJobsResponse => ListJobsResponse.decode(value),
   },
   /**
-   * Sets the speed limit of a job. Answers when QEMU has the limit. Possible at any time before the end of the job, also
-   * when it is READY or paused. libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
+   * Sets the speed limit of a job. Answers when QEMU has the limit. Possible at any time before the end of the job,
+   * also when it is READY or paused. libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU:
+   * block-job-set-speed.
    *
    * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING,
    * JOB_ENDED, REFUSED_BY_QEMU. JOB_ENDING also if QEMU does not accept it any more because the job is about to end.
@@ -6626,16 +6635,16 @@ export const BlockJobServiceService = {
    * cancelled pull or commit leaves a valid chain and may be started again.
    *
    * With pivot, the guest runs on the destination, or for an active commit on `base`. Before READY it is refused with
-   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the configuration
-   * of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
+   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the
+   * configuration of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
    *
    * Waits for the end unless `return_immediately` is set, also if the same end was requested before. Without pivot it
    * then answers OK if the job has ended in any state, so read job.state (a cancel that came too late ends in
    * COMPLETED). With pivot it answers OK only if the job is COMPLETED. Otherwise it fails with the error in Job.error,
    * or with JOB_ENDED if the job has no error because it was cancelled.
    *
-   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits for
-   * space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
+   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits
+   * for space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
    *
    * Without `force` a READY copy ends when it has all of the guest's writes. While the guest writes faster than the
    * copy, or the destination hangs, the job is CANCELLING. An Abort with `force` does not wait for the writes. Some
@@ -6674,12 +6683,14 @@ export const BlockJobServiceService = {
    * live events. A watcher that was disconnected continues with the last revision that it received, and misses nothing.
    *
    * The stream ends with OK after the event that ends the job. A watch of an ended job sends the remaining events and
-   * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down: watch again with the last
-   * revision. A silent QEMU does not end the stream: heartbeats continue.
+   * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down or closes an old connection:
+   * watch again with the last revision. It ends with JOB_NOT_FOUND when the policy does not let the caller read the
+   * domain any more. A silent QEMU does not end the stream: heartbeats continue.
    *
    * Journal entries are never dropped, however slow the reader. Only the latest PROGRESS is kept.
    *
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS;
+   * and with QEMU_UNREACHABLE if the job is named by its disk and QEMU does not answer.
    * Changes nothing; may be repeated. The end of a watch, or its deadline, never touches the job.
    */
   watchJob: {
@@ -6692,7 +6703,8 @@ export const BlockJobServiceService = {
     responseDeserialize: (value: Buffer): WatchJobResponse => WatchJobResponse.decode(value),
   },
   /**
-   * Lists the objects that jobs made and could not remove: files, nodes and jobs in a QEMU, each with the reason.
+   * Lists the objects that jobs made and could not remove: files, nodes and jobs in a QEMU, each with the reason. Nodes
+   * and jobs in a QEMU that does not answer within one second are missing.
    *
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    */
@@ -6726,10 +6738,10 @@ export const BlockJobServiceService = {
   /**
    * Streams the events of all jobs: the present ones, and new ones as they begin. A gateway streams those of all hosts.
    *
-   * The stream begins with a snapshot of each host: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From
-   * then on every journal entry of every job is one event, in order within a job. With resume_token the entries after
-   * the token come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named
-   * unreachable.
+   * The stream begins with a snapshot of each host: `snapshot`, then an event SNAPSHOT for each job, then `synced`.
+   * From then on every journal entry of every job is one event, in order within a job. With resume_token the entries
+   * after the token come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or
+   * named unreachable.
    *
    * The stream reports each gap. A reader that is slow, or comes back late, gets the missed entries from the journals.
    * If a journal no longer has them (the token is older than 24 hours, or of another state folder, or the caller may
@@ -6740,7 +6752,8 @@ export const BlockJobServiceService = {
    * The stream does not end by itself. It ends with UNAVAILABLE (DRAINING) when the server shuts down: watch again with
    * the last token. It leaves out jobs of domains that the policy does not let the caller read.
    *
-   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
+   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a
+   * job.
    */
   watchJobs: {
     path: "/blockjob.v1.BlockJobService/WatchJobs" as const,
@@ -6821,10 +6834,11 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * Returns the job as it is now, running or ended, with progress and outcome.
    * libvirt: virDomainGetBlockJobInfo. QEMU: query-block-jobs.
    *
-   * Answers even if QEMU does not: progress is then the last measured, and its sample_time shows the age.
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND. (libvirt answers 0 if a disk has no
-   * job.)
-   * Changes nothing; may be repeated. A client that leaves touches nothing.
+   * Answers even if QEMU does not: progress is then the last measured, and its sample_time shows the age. But QEMU must
+   * answer for a job that is named by its disk; otherwise QEMU_UNREACHABLE.
+   *
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. (libvirt answers 0
+   * if a disk has no job.) Changes nothing; may be repeated. A client that leaves touches nothing.
    */
   getInfo: handleUnaryCall<GetInfoRequest, GetInfoResponse>;
   /**
@@ -6839,8 +6853,9 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    */
   listJobs: handleUnaryCall<ListJobsRequest, ListJobsResponse>;
   /**
-   * Sets the speed limit of a job. Answers when QEMU has the limit. Possible at any time before the end of the job, also
-   * when it is READY or paused. libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
+   * Sets the speed limit of a job. Answers when QEMU has the limit. Possible at any time before the end of the job,
+   * also when it is READY or paused. libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU:
+   * block-job-set-speed.
    *
    * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING,
    * JOB_ENDED, REFUSED_BY_QEMU. JOB_ENDING also if QEMU does not accept it any more because the job is about to end.
@@ -6876,16 +6891,16 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * cancelled pull or commit leaves a valid chain and may be started again.
    *
    * With pivot, the guest runs on the destination, or for an active commit on `base`. Before READY it is refused with
-   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the configuration
-   * of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
+   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the
+   * configuration of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
    *
    * Waits for the end unless `return_immediately` is set, also if the same end was requested before. Without pivot it
    * then answers OK if the job has ended in any state, so read job.state (a cancel that came too late ends in
    * COMPLETED). With pivot it answers OK only if the job is COMPLETED. Otherwise it fails with the error in Job.error,
    * or with JOB_ENDED if the job has no error because it was cancelled.
    *
-   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits for
-   * space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
+   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits
+   * for space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
    *
    * Without `force` a READY copy ends when it has all of the guest's writes. While the guest writes faster than the
    * copy, or the destination hangs, the job is CANCELLING. An Abort with `force` does not wait for the writes. Some
@@ -6916,17 +6931,20 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * live events. A watcher that was disconnected continues with the last revision that it received, and misses nothing.
    *
    * The stream ends with OK after the event that ends the job. A watch of an ended job sends the remaining events and
-   * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down: watch again with the last
-   * revision. A silent QEMU does not end the stream: heartbeats continue.
+   * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down or closes an old connection:
+   * watch again with the last revision. It ends with JOB_NOT_FOUND when the policy does not let the caller read the
+   * domain any more. A silent QEMU does not end the stream: heartbeats continue.
    *
    * Journal entries are never dropped, however slow the reader. Only the latest PROGRESS is kept.
    *
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS;
+   * and with QEMU_UNREACHABLE if the job is named by its disk and QEMU does not answer.
    * Changes nothing; may be repeated. The end of a watch, or its deadline, never touches the job.
    */
   watchJob: handleServerStreamingCall<WatchJobRequest, WatchJobResponse>;
   /**
-   * Lists the objects that jobs made and could not remove: files, nodes and jobs in a QEMU, each with the reason.
+   * Lists the objects that jobs made and could not remove: files, nodes and jobs in a QEMU, each with the reason. Nodes
+   * and jobs in a QEMU that does not answer within one second are missing.
    *
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    */
@@ -6943,10 +6961,10 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
   /**
    * Streams the events of all jobs: the present ones, and new ones as they begin. A gateway streams those of all hosts.
    *
-   * The stream begins with a snapshot of each host: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From
-   * then on every journal entry of every job is one event, in order within a job. With resume_token the entries after
-   * the token come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named
-   * unreachable.
+   * The stream begins with a snapshot of each host: `snapshot`, then an event SNAPSHOT for each job, then `synced`.
+   * From then on every journal entry of every job is one event, in order within a job. With resume_token the entries
+   * after the token come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or
+   * named unreachable.
    *
    * The stream reports each gap. A reader that is slow, or comes back late, gets the missed entries from the journals.
    * If a journal no longer has them (the token is older than 24 hours, or of another state folder, or the caller may
@@ -6957,7 +6975,8 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * The stream does not end by itself. It ends with UNAVAILABLE (DRAINING) when the server shuts down: watch again with
    * the last token. It leaves out jobs of domains that the policy does not let the caller read.
    *
-   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
+   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a
+   * job.
    */
   watchJobs: handleServerStreamingCall<WatchJobsRequest, WatchJobsResponse>;
 }
@@ -7072,10 +7091,11 @@ export interface BlockJobServiceClient extends Client {
    * Returns the job as it is now, running or ended, with progress and outcome.
    * libvirt: virDomainGetBlockJobInfo. QEMU: query-block-jobs.
    *
-   * Answers even if QEMU does not: progress is then the last measured, and its sample_time shows the age.
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND. (libvirt answers 0 if a disk has no
-   * job.)
-   * Changes nothing; may be repeated. A client that leaves touches nothing.
+   * Answers even if QEMU does not: progress is then the last measured, and its sample_time shows the age. But QEMU must
+   * answer for a job that is named by its disk; otherwise QEMU_UNREACHABLE.
+   *
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, QEMU_UNREACHABLE. (libvirt answers 0
+   * if a disk has no job.) Changes nothing; may be repeated. A client that leaves touches nothing.
    */
   getInfo(
     request: GetInfoRequest,
@@ -7118,8 +7138,9 @@ export interface BlockJobServiceClient extends Client {
     callback: (error: ServiceError | null, response: ListJobsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Sets the speed limit of a job. Answers when QEMU has the limit. Possible at any time before the end of the job, also
-   * when it is READY or paused. libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU: block-job-set-speed.
+   * Sets the speed limit of a job. Answers when QEMU has the limit. Possible at any time before the end of the job,
+   * also when it is READY or paused. libvirt: virDomainBlockJobSetSpeed with BANDWIDTH_BYTES. QEMU:
+   * block-job-set-speed.
    *
    * Fails with BANDWIDTH_OUT_OF_RANGE, JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDING,
    * JOB_ENDED, REFUSED_BY_QEMU. JOB_ENDING also if QEMU does not accept it any more because the job is about to end.
@@ -7197,16 +7218,16 @@ export interface BlockJobServiceClient extends Client {
    * cancelled pull or commit leaves a valid chain and may be started again.
    *
    * With pivot, the guest runs on the destination, or for an active commit on `base`. Before READY it is refused with
-   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the configuration
-   * of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
+   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the
+   * configuration of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
    *
    * Waits for the end unless `return_immediately` is set, also if the same end was requested before. Without pivot it
    * then answers OK if the job has ended in any state, so read job.state (a cancel that came too late ends in
    * COMPLETED). With pivot it answers OK only if the job is COMPLETED. Otherwise it fails with the error in Job.error,
    * or with JOB_ENDED if the job has no error because it was cancelled.
    *
-   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits for
-   * space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
+   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits
+   * for space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
    *
    * Without `force` a READY copy ends when it has all of the guest's writes. While the guest writes faster than the
    * copy, or the destination hangs, the job is CANCELLING. An Abort with `force` does not wait for the writes. Some
@@ -7251,12 +7272,14 @@ export interface BlockJobServiceClient extends Client {
    * live events. A watcher that was disconnected continues with the last revision that it received, and misses nothing.
    *
    * The stream ends with OK after the event that ends the job. A watch of an ended job sends the remaining events and
-   * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down: watch again with the last
-   * revision. A silent QEMU does not end the stream: heartbeats continue.
+   * ends. It ends with UNAVAILABLE (DRAINING, HOST_UNREACHABLE) when the server shuts down or closes an old connection:
+   * watch again with the last revision. It ends with JOB_NOT_FOUND when the policy does not let the caller read the
+   * domain any more. A silent QEMU does not end the stream: heartbeats continue.
    *
    * Journal entries are never dropped, however slow the reader. Only the latest PROGRESS is kept.
    *
-   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS.
+   * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, REVISION_UNKNOWN, TOO_MANY_WATCHERS;
+   * and with QEMU_UNREACHABLE if the job is named by its disk and QEMU does not answer.
    * Changes nothing; may be repeated. The end of a watch, or its deadline, never touches the job.
    */
   watchJob(request: WatchJobRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchJobResponse>;
@@ -7266,7 +7289,8 @@ export interface BlockJobServiceClient extends Client {
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchJobResponse>;
   /**
-   * Lists the objects that jobs made and could not remove: files, nodes and jobs in a QEMU, each with the reason.
+   * Lists the objects that jobs made and could not remove: files, nodes and jobs in a QEMU, each with the reason. Nodes
+   * and jobs in a QEMU that does not answer within one second are missing.
    *
    * Changes nothing; may be repeated. A client that leaves touches nothing.
    */
@@ -7311,10 +7335,10 @@ export interface BlockJobServiceClient extends Client {
   /**
    * Streams the events of all jobs: the present ones, and new ones as they begin. A gateway streams those of all hosts.
    *
-   * The stream begins with a snapshot of each host: `snapshot`, then an event SNAPSHOT for each job, then `synced`. From
-   * then on every journal entry of every job is one event, in order within a job. With resume_token the entries after
-   * the token come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or named
-   * unreachable.
+   * The stream begins with a snapshot of each host: `snapshot`, then an event SNAPSHOT for each job, then `synced`.
+   * From then on every journal entry of every job is one event, in order within a job. With resume_token the entries
+   * after the token come instead of the snapshot, and then `synced`. `complete` follows when each host is synced, or
+   * named unreachable.
    *
    * The stream reports each gap. A reader that is slow, or comes back late, gets the missed entries from the journals.
    * If a journal no longer has them (the token is older than 24 hours, or of another state folder, or the caller may
@@ -7325,7 +7349,8 @@ export interface BlockJobServiceClient extends Client {
    * The stream does not end by itself. It ends with UNAVAILABLE (DRAINING) when the server shuts down: watch again with
    * the last token. It leaves out jobs of domains that the policy does not let the caller read.
    *
-   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a job.
+   * Fails with TOO_MANY_WATCHES. Changes nothing; may be repeated. Closing a watch, or its deadline, never touches a
+   * job.
    */
   watchJobs(request: WatchJobsRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchJobsResponse>;
   watchJobs(

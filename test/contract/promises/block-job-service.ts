@@ -21,6 +21,8 @@ const ALL_CALLS: readonly Row[] = [
     'has a typed answer that is no bug, and leaves nothing behind',
     'A refused call has changed nothing and left nothing behind.',
   ],
+  ['qemu/bad-input.test.ts', 'all that is wrong is told at once', 'are BadRequest field violations'],
+  ['unit/grpc/status.test.ts', 'has the first ten of the fields that are wrong', 'field violations, at most 10.'],
   [
     'unit/client/calls.test.ts',
     'that was lost with the service may have happened',
@@ -507,6 +509,22 @@ const LISTS: readonly Row[] = [
 
 const WATCHES: readonly Row[] = [
   [
+    'qemu/bad-input.test.ts',
+    'it was killed',
+    'But QEMU must answer for a job that is named by its disk; otherwise QEMU_UNREACHABLE.',
+    'and with QEMU_UNREACHABLE if the job is named by its disk and QEMU does not answer.',
+  ],
+  [
+    'qemu/callers-that-leave.test.ts',
+    'a QEMU that hangs keeps nobody from its jobs: GetInfo and ListJobs answer',
+    'Answers even if QEMU does not',
+  ],
+  [
+    'fault/tenants.test.ts',
+    'a watch ends when its caller is taken out of the policy, as if the job were not there',
+    'It ends with JOB_NOT_FOUND when the policy does not let the caller read the domain any more.',
+  ],
+  [
     'unit/agent/desk/watched-job.test.ts',
     'begins with the job as it is, and then has all that comes',
     'Absent to begin with a SNAPSHOT.',
@@ -603,7 +621,13 @@ const LEFTOVERS: readonly Row[] = [
     'Absent if it is not known.',
     /^Is never sent\.$/,
   ],
-  ['qemu/leftovers.test.ts', 'in a QEMU that does not answer are not gone', 'Absent if reclaimed.'],
+  [
+    'qemu/leftovers.test.ts',
+    'in a QEMU that does not answer are not gone',
+    'Absent if reclaimed.',
+    'Nodes and jobs in a QEMU that does not answer within one second are missing.',
+  ],
+  ['qemu/bad-input.test.ts', 'Reclaim: %s', 'A text that is not a Leftover.id is refused with FIELD_INVALID too.'],
   [
     'qemu/leftovers.test.ts',
     'of jobs that end well there are none',

@@ -1,8 +1,9 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import { ErrorInfo } from '../../../generated/google/rpc/error_details.ts';
+import { BadRequest, ErrorInfo } from '../../../generated/google/rpc/error_details.ts';
 import { Status } from '../../../generated/google/rpc/status.ts';
 import { catalogue, type Reason } from '../../../src/core/catalogue.ts';
+import { failure, violation } from '../../../src/core/errors.ts';
 import { answerTo, statusOf } from '../../../src/grpc/status.ts';
 
 const SECRET = '/state/jobs/of-somebody-else';
@@ -35,6 +36,18 @@ describe('an error of the kernel that no code has caught', () => {
     expect(details).not.toContain('?');
     expect([info.reason, info.metadata]).toEqual([reason, {}]);
     expect(raw).not.toContain(SECRET);
+  });
+});
+
+describe('google.rpc.BadRequest', () => {
+  it('has the first ten of the fields that are wrong', () => {
+    const violations = Array.from({ length: 12 }, (_, at) =>
+      violation(`field${at}`, 'FIELD_INVALID', { field: `field${at}`, problem: 'is wrong' }),
+    );
+    const { details } = statusOf({ ...failure('FIELD_INVALID', { field: 'field0', problem: 'is wrong' }), violations });
+    const detail = details.find(({ typeUrl }) => typeUrl.endsWith('.BadRequest'));
+    const { fieldViolations } = BadRequest.decode(detail?.value ?? Buffer.alloc(0));
+    expect(fieldViolations.map(({ field }) => field)).toEqual(violations.slice(0, 10).map(({ field }) => field));
   });
 });
 

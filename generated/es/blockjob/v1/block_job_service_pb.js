@@ -332,11 +332,12 @@ export const CommitFlag = /*@__PURE__*/
  *
  * - A client's deadline, cancellation or disconnect ends the waiting, never the work, and never touches a job. A client
  *   that gets no answer to a write repeats the write with the same request_id, or reads the result with ListJobs.
- * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Wrong arguments are BadRequest
- *   field violations. A start reports all its wrong arguments at once; another call may report the first ones alone.
+ * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Arguments that are wrong by
+ *   themselves are BadRequest field violations, at most 10. A start reports all its wrong arguments at once; another
+ *   call may report the first ones alone.
  * - A refused call has changed nothing and left nothing behind. There are two exceptions. A call that fails with
- *   UNAVAILABLE may have had an effect: repeat it with the same request_id. An Abort with pivot that waits may fail with
- *   the error of the job that it ended.
+ *   UNAVAILABLE may have had an effect: repeat it with the same request_id. An Abort with pivot that waits may fail
+ *   with the error of the job that it ended.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN, CALLER_NOT_ALLOWED,
  *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with REQUEST_ID_REUSED,
  *   REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE, QEMU_UNREACHABLE,
