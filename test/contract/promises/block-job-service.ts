@@ -399,6 +399,10 @@ const CHANGES_AND_ENDS: readonly Row[] = [
     'unit/core/moves/next-move.test.ts',
     'a job that is paused is resumed when that is asked for, or when its end is',
     'A READY job that was paused by a client is resumed first',
+  ],
+  [
+    'unit/core/moves/next-move.test.ts',
+    'cancelled after READY, and out of space since: by force, as QEMU refuses a soft end',
     'A job that waits for space or for storage is cancelled as with `force`',
   ],
   [
@@ -544,6 +548,11 @@ const WATCHES: readonly Row[] = [
   [
     'unit/agent/desk/host-jobs.test.ts',
     'begins anew, and says so, behind a place of another order, and of one that is too old',
+    'If a journal no longer has them',
+  ],
+  [
+    'unit/access/seen-jobs.test.ts',
+    'goes on behind its place with the same rights, and begins anew with others',
     'If a journal no longer has them',
   ],
   [
