@@ -36,86 +36,55 @@ import { invalid, required, throwIfAny } from '../core/rules/rule.ts';
 import { toMs } from './durations.ts';
 import { fromEnum } from './enums.ts';
 
-export function toCopyRequest(message: StartCopyRequest): Requests['startCopy'] {
+export function toCopyRequest({ destination, timeLimit, ...request }: StartCopyRequest): Requests['startCopy'] {
   return {
-    disk: toDiskRef(message.disk),
-    destination: toAskedDestination(message.destination),
-    format: fromEnum(ImageFormat, 'IMAGE_FORMAT', message.destination?.format ?? 0),
-    encryption: message.destination?.encryption,
-    shallow: message.shallow,
-    reuseExternal: message.reuseExternal,
-    relativeBacking: message.relativeBacking,
-    verifyReused: message.verifyReused,
-    bandwidthBytesPerSecond: message.bandwidthBytesPerSecond,
-    granularityBytes: message.granularityBytes,
-    bufferBytes: message.bufferBytes,
-    writeMode: fromEnum(WriteMode, 'WRITE_MODE', message.writeMode),
-    onReady: fromEnum(OnReady, 'ON_READY', message.onReady),
-    onNoSpace: fromEnum(OnNoSpace, 'ON_NO_SPACE', message.onNoSpace),
-    pauseGuest: toPauseGuest(message.pauseGuest),
-    timeLimitMs: toMs(message.timeLimit),
-    requestId: message.requestId,
-    validateOnly: message.validateOnly,
-    planEtag: message.planEtag,
-    accept: toAccept(message.accept),
-    labels: message.labels,
+    ...request,
+    disk: toDiskRef(request.disk),
+    destination: toAskedDestination(destination),
+    format: fromEnum(ImageFormat, 'IMAGE_FORMAT', destination?.format ?? 0),
+    encryption: destination?.encryption,
+    writeMode: fromEnum(WriteMode, 'WRITE_MODE', request.writeMode),
+    onReady: fromEnum(OnReady, 'ON_READY', request.onReady),
+    onNoSpace: fromEnum(OnNoSpace, 'ON_NO_SPACE', request.onNoSpace),
+    pauseGuest: toPauseGuest(request.pauseGuest),
+    timeLimitMs: toMs(timeLimit),
+    accept: toAccept(request.accept),
   };
 }
 
-export function toRebaseRequest(message: RebaseMessage): Requests['rebase'] {
-  const { base, bandwidth, requestId, validateOnly, planEtag, labels } = message;
-  const accept = toAccept(message.accept);
-  const flags = message.flags.map((flag) => fromEnum(RebaseFlag, 'REBASE_FLAG', flag));
-  return { disk: toDiskRef(message.disk), base, flags, bandwidth, requestId, validateOnly, planEtag, accept, labels };
-}
-
-export function toCommitRequest(message: CommitMessage): Requests['commit'] {
-  const { base, top, bandwidth, requestId, validateOnly, planEtag, labels } = message;
-  const accept = toAccept(message.accept);
-  const flags = message.flags.map((flag) => fromEnum(CommitFlag, 'COMMIT_FLAG', flag));
+export function toRebaseRequest({ flags, ...request }: RebaseMessage): Requests['rebase'] {
   return {
-    disk: toDiskRef(message.disk),
-    base,
-    top,
-    flags,
-    bandwidth,
-    requestId,
-    validateOnly,
-    planEtag,
-    accept,
-    labels,
+    ...request,
+    disk: toDiskRef(request.disk),
+    flags: flags.map((flag) => fromEnum(RebaseFlag, 'REBASE_FLAG', flag)),
+    accept: toAccept(request.accept),
   };
 }
 
-export function toAbortRequest(message: AbortMessage): Requests['abort'] {
+export function toCommitRequest({ flags, ...request }: CommitMessage): Requests['commit'] {
   return {
-    job: toJobRef(message.job),
-    pivot: message.pivot,
-    returnImmediately: message.returnImmediately,
-    force: message.force,
-    pauseGuest: toPauseGuest(message.pauseGuest),
-    requestId: message.requestId,
+    ...request,
+    disk: toDiskRef(request.disk),
+    flags: flags.map((flag) => fromEnum(CommitFlag, 'COMMIT_FLAG', flag)),
+    accept: toAccept(request.accept),
   };
 }
 
-export function toSetSpeedRequest(message: SetSpeedMessage): Requests['setSpeed'] {
-  const { bandwidthBytesPerSecond, requestId } = message;
-  return { job: toJobRef(message.job), bandwidthBytesPerSecond, requestId };
+export function toAbortRequest({ job, pauseGuest, ...request }: AbortMessage): Requests['abort'] {
+  return { ...request, job: toJobRef(job), pauseGuest: toPauseGuest(pauseGuest) };
 }
 
-export function toPauseRequest(message: PauseMessage | ResumeMessage): Requests['pause'] {
-  return { job: toJobRef(message.job), requestId: message.requestId };
+export function toSetSpeedRequest({ job, ...request }: SetSpeedMessage): Requests['setSpeed'] {
+  return { ...request, job: toJobRef(job) };
+}
+
+export function toPauseRequest({ job, requestId }: PauseMessage | ResumeMessage): Requests['pause'] {
+  return { job: toJobRef(job), requestId };
 }
 
 export function toListJobsRequest(message: ListJobsMessage): Requests['listJobs'] {
-  return {
-    domain: message.domain,
-    labels: message.labelFilter,
-    createdBy: message.createdByFilter,
-    states: message.stateFilter.map((state) => fromEnum(Job_State, 'STATE', state)),
-    pageSize: message.pageSize,
-    pageToken: message.pageToken,
-  };
+  const { labelFilter: labels, createdByFilter: createdBy, stateFilter, ...request } = message;
+  return { ...request, labels, createdBy, states: stateFilter.map((state) => fromEnum(Job_State, 'STATE', state)) };
 }
 
 export function toCheckOperationRequest(message: CheckOperationMessage): Requests['checkOperation'] {
