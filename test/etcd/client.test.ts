@@ -77,7 +77,7 @@ class Heard implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#watcher.close();
+    await this.#watcher[Symbol.asyncDispose]();
   }
 }
 

@@ -95,7 +95,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     expect(await server.ctl('get', ownedKey('a'), '--print-value-only')).toBe(JSON.stringify([ONE]));
 
     // An agent that does not know yet which VMs run gives up nothing.
-    await after.close();
+    await after[Symbol.asyncDispose]();
     await using slow = Member.on(server.url, 'a');
     await slow.join();
     expect(await server.keys(domainKey(''))).toEqual([domainKey(ONE)]);
@@ -114,7 +114,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     expect(second.standing).toMatchObject({ is: 'refused' });
     expect(await second.verdict(ONE)).toBe('not-known');
     expect(await first.verdict(ONE)).toBe('may by directory');
-    await first.close();
+    await first[Symbol.asyncDispose]();
     await until('that it is let in', second.changes, () => second.standing.is === 'member');
     await until('that it has the domain', second.changes, () => second.owns(ONE));
   });

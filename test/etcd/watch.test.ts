@@ -59,8 +59,8 @@ class Listening implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#watcher.close();
-    this.etcd.close();
+    await this.#watcher[Symbol.asyncDispose]();
+    this.etcd[Symbol.dispose]();
   }
 }
 

@@ -43,6 +43,10 @@ export interface LookOptions {
 /** Whether a domain with this name exists for the caller. */
 export type Seeing = (name: string) => boolean;
 
+export interface SearchOptions extends LookOptions {
+  readonly sees?: Seeing;
+}
+
 /** The questions of a gateway. All but ready() and lookAgain() answer at once, from memory, whether or not it is live. */
 export interface Directory extends AsyncDisposable {
   /** Resolves when everything has been read once; before that nothing is known. Rejects with the signal's reason. */
@@ -57,7 +61,7 @@ export interface Directory extends AsyncDisposable {
   /** By UUID, in any case, or by name: out of the visible ones, by default all. */
   find(domain: string, sees?: Seeing): Found;
   /** Asks beyond the cache: if a host does not own a domain. Rejects if there is no answer. */
-  lookAgain(domain: string, options: LookOptions & { readonly sees?: Seeing }): Promise<Found>;
+  lookAgain(domain: string, options: SearchOptions): Promise<Found>;
 }
 
 /** A running domain: not one that migrates in, nor one that has migrated away. */

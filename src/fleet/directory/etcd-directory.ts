@@ -4,7 +4,7 @@ import type { Etcd } from '../etcd/client.ts';
 import type { Entry, KeyChange } from '../etcd/keys.ts';
 import { read } from '../etcd/transactions.ts';
 import { Watcher } from '../etcd/watcher.ts';
-import type { Found, Freshness, HostedDomain, LookOptions, Seeing } from './directory.ts';
+import type { Found, Freshness, HostedDomain, SearchOptions } from './directory.ts';
 import { KnownFleet } from './known-fleet.ts';
 import { DOMAINS, domainKey, HOSTS, hostKey, readDomain, readHost } from './layout.ts';
 
@@ -28,12 +28,12 @@ export class EtcdDirectory extends KnownFleet {
     this.#log = log;
     this.#watcher = new Watcher(etcd, { live: (live, why) => this.#becomes(live, why) });
     this.#follow(HOSTS, readHost, {
-      reset: (hosts) => this.roster.resetHosts(hosts),
-      set: (name, host) => this.roster.setHost(name, host),
+      reset: (hosts) => this.resetHosts(hosts),
+      set: (name, host) => this.setHost(name, host),
     });
     this.#follow(DOMAINS, (entry) => this.#domainOf(entry), {
-      reset: (domains) => this.roster.resetDomains(domains),
-      set: (id, domain) => this.roster.setDomain(id, domain),
+      reset: (domains) => this.resetDomains(domains),
+      set: (id, domain) => this.setDomain(id, domain),
     });
     this.#watcher.start();
   }
@@ -48,10 +48,7 @@ export class EtcdDirectory extends KnownFleet {
   }
 
   /** An unknown name is not searched: only the memory has the names. */
-  async lookAgain(
-    domain: string,
-    { sees = () => true, ...options }: LookOptions & { readonly sees?: Seeing },
-  ): Promise<Found> {
+  async lookAgain(domain: string, { sees = () => true, ...options }: SearchOptions): Promise<Found> {
     const known = this.find(domain, sees);
     if (known.is === 'several') return known;
     const id = known.is === 'one' ? known.domain.id : domain.toLowerCase();
@@ -64,7 +61,7 @@ export class EtcdDirectory extends KnownFleet {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#watcher.close();
+    await this.#watcher[Symbol.asyncDispose]();
   }
 
   #follow<T>(
@@ -98,7 +95,7 @@ export class EtcdDirectory extends KnownFleet {
     const domain = readDomain(entry);
     if (domain === undefined) return undefined;
     const { id, name, epoch } = domain;
-    return { id, name, host: this.roster.host(domain.host)?.name ?? domain.host, epoch };
+    return { id, name, host: this.host(domain.host)?.name ?? domain.host, epoch };
   }
 
   #becomes(live: boolean, why?: Error): void {

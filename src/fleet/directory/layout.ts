@@ -15,6 +15,15 @@ const ROOT = '/blockjob/v1/';
 export const HOSTS = `${ROOT}hosts/`;
 export const DOMAINS = `${ROOT}domains/`;
 
+/** The domains of a host, by its own entry. */
+export interface OwnedList {
+  readonly ids: ReadonlySet<string>;
+  /** 0 if there is no such entry. */
+  readonly modRevision: bigint;
+}
+
+export const NO_LIST: OwnedList = { ids: new Set(), modRevision: 0n };
+
 export const hostKey = (host: string) => HOSTS + host;
 export const domainKey = (id: string) => DOMAINS + id;
 export const ownedKey = (host: string) => `${ROOT}owned/${host}`;
@@ -49,9 +58,12 @@ export function readDomain(entry: Entry): (HostedDomain & { readonly instance: s
   return { id: entry.key.slice(DOMAINS.length), name, host, instance, epoch: entry.modRevision };
 }
 
-export function readOwned({ value }: Entry): readonly string[] {
-  const parsed = parse(value);
-  return Array.isArray(parsed) ? parsed.filter((id) => typeof id === 'string') : [];
+/** NO_LIST if there is no entry. */
+export function readOwned(entry: Entry | undefined): OwnedList {
+  if (entry === undefined) return NO_LIST;
+  const parsed = parse(entry.value);
+  const ids = Array.isArray(parsed) ? parsed.filter((id) => typeof id === 'string') : [];
+  return { ids: new Set(ids), modRevision: entry.modRevision };
 }
 
 function fieldsOf(text: string): Partial<Record<string, string>> {

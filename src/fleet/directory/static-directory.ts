@@ -5,7 +5,7 @@ import { basename, dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { abortAfter } from '../../lib/timer.ts';
 import { Wake } from '../../lib/wake.ts';
-import type { Found, Freshness, Host, LocalDomain, LookOptions, Seeing } from './directory.ts';
+import type { Found, Freshness, Host, LocalDomain, SearchOptions } from './directory.ts';
 import { KnownFleet } from './known-fleet.ts';
 import { place } from './placement.ts';
 import { readStaticFile, type StaticFile } from './static-file.ts';
@@ -57,10 +57,7 @@ export class StaticDirectory extends KnownFleet {
     return this.isRead ? { live: true } : { live: false, forMs, why: 'the hosts have not been asked yet' };
   }
 
-  async lookAgain(
-    domain: string,
-    { timeoutMs, signal, sees }: LookOptions & { readonly sees?: Seeing },
-  ): Promise<Found> {
+  async lookAgain(domain: string, { timeoutMs, signal, sees }: SearchOptions): Promise<Found> {
     await this.#askAll(timeoutMs, signal);
     return this.find(domain, sees);
   }
@@ -130,9 +127,9 @@ export class StaticDirectory extends KnownFleet {
   }
 
   #place(): void {
-    const before = new Map([...this.roster.domains()].map(({ id, host }) => [id, host]));
-    this.roster.resetHosts(this.#file.hosts);
-    this.roster.resetDomains(place(this.#answers, this.#file.listed, before));
+    const before = new Map([...this.domains()].map(({ id, host }) => [id, host]));
+    this.resetHosts(this.#file.hosts);
+    this.resetDomains(place(this.#answers, this.#file.listed, before));
     this.changes.notify();
   }
 }

@@ -87,7 +87,8 @@ export class Conversation<Request, Response> {
   }
 }
 
-function reasonOf(what: string, error: ServiceError): EtcdError {
+/** Refused, or Unreachable. */
+export function reasonOf(what: string, error: ServiceError): EtcdError {
   const why = refusalOf(error);
   if (why !== undefined) return new Refused(what, why, error.details, { cause: error });
   return new Unreachable(what, error.details, { cause: error });

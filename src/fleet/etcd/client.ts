@@ -13,10 +13,9 @@ import {
   WatchService,
 } from '../../../generated/etcd/etcd.ts';
 import { pause, retryInMs } from './back-off.ts';
-import { Conversation, callUnary, type Hooks, type Method } from './call.ts';
-import { type Endpoint, type EtcdTlsFiles, parseEndpoint } from './endpoint.ts';
-import { Endpoints } from './endpoints.ts';
-import { EtcdError, isServiceError, isStaleToken, OutcomeUnknown, Refused, refusalOf, Unreachable } from './errors.ts';
+import { Conversation, callUnary, type Hooks, type Method, reasonOf } from './call.ts';
+import { type Endpoint, Endpoints, type EtcdTlsFiles, parseEndpoint } from './endpoints.ts';
+import { EtcdError, isServiceError, isStaleToken, OutcomeUnknown, Refused, Unreachable } from './errors.ts';
 import { type Entry, endsOf, entryOf, type KeyRange } from './keys.ts';
 import { Login, type NameAndPassword } from './login.ts';
 import { answerOf, isChange, type Txn, type TxnAnswer } from './transactions.ts';
@@ -120,13 +119,9 @@ export class Etcd implements Disposable {
   }
 
   /** Ends all calls; conversations are ended by their owners. */
-  close(): void {
+  [Symbol.dispose](): void {
     this.#closing.abort();
     this.#endpoints.close();
-  }
-
-  [Symbol.dispose](): void {
-    this.close();
   }
 
   async #open<Request, Response>(
@@ -192,12 +187,10 @@ export class Etcd implements Disposable {
   /** gRPC's error as ours; a member that did not answer is left. */
   #explain(what: string, changes: boolean, client: Client, error: unknown): unknown {
     if (error instanceof EtcdError || !isServiceError(error)) return error;
-    const why = refusalOf(error);
-    if (why !== undefined) return new Refused(what, why, error.details, { cause: error });
+    const why = reasonOf(what, error);
+    if (why instanceof Refused) return why;
     this.#endpoints.leave(client);
-    return changes
-      ? new OutcomeUnknown(what, error.details, { cause: error })
-      : new Unreachable(what, error.details, { cause: error });
+    return changes ? new OutcomeUnknown(what, error.details, { cause: error }) : why;
   }
 
   #until({ signal }: CallOptions): AbortSignal {

@@ -54,18 +54,14 @@ export class Lease implements AsyncDisposable {
 
   /** Ends it at once, and deletes its keys. Rejects if etcd does not answer; then it ends when its time is over. */
   async revoke(timeoutMs: number): Promise<void> {
-    await this.close();
+    await this[Symbol.asyncDispose]();
     await this.#etcd.revokeLease(this.id, { timeoutMs });
   }
 
   /** Stops renewing it: it ends when its time is over. May be repeated. */
-  async close(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     await this.#kept;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
   }
 
   async #keep(): Promise<void> {

@@ -55,7 +55,7 @@ export class Watcher implements AsyncDisposable {
     this.#hooks = hooks;
   }
 
-  /** Begins, and continues until close(). A second call does nothing. */
+  /** Begins, and continues until it is disposed of. A second call does nothing. */
   start(): void {
     this.#running ??= this.#run();
   }
@@ -77,13 +77,9 @@ export class Watcher implements AsyncDisposable {
     return this.#heardAt;
   }
 
-  async close(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     await this.#running;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
   }
 
   async #run(): Promise<void> {

@@ -1,6 +1,5 @@
 /** The watch of all jobs of the fleet. Each host has its own pace. Hosts that join later are included. */
 import type { Call } from '../../core/block-jobs.ts';
-import { fail } from '../../core/errors.ts';
 import type { JobsMessage, Position } from '../../core/jobs-message.ts';
 import type { WatchJobsRequest } from '../../core/requests.ts';
 import { parseWatchJobs } from '../../core/rules/watch-jobs.ts';
@@ -10,7 +9,7 @@ import { followJobs, HEARTBEAT_MS, refuseMore } from '../../watch/follow-jobs.ts
 import type { Directory } from '../directory/directory.ts';
 import type { Agents } from './agents.ts';
 import { HostWatch } from './host-watch.ts';
-import { missingHosts, NOT_THERE } from './job-places.ts';
+import { hostNamed, missingHosts } from './job-places.ts';
 
 /** The events of all hosts together that are kept for watchers. */
 const RECENT = 8192;
@@ -45,8 +44,7 @@ export class FleetWatches {
       const asked = { ...request, intervalMs, call: { ...call, signal: end.signal } };
       const open = new Set<string>();
       const look = () => {
-        const names = [...this.#namesNow(), ...(open.size === 0 ? request.positions.keys() : [])];
-        const fresh = new Set(names).difference(open);
+        const fresh = new Set([...this.#namesNow(), ...request.positions.keys()]).difference(open);
         for (const host of fresh) {
           open.add(host);
           merged.add(this.#follow(host, { ...asked, after: request.positions.get(host) }));
@@ -115,8 +113,7 @@ export class FleetWatches {
   }
 
   #hostWatch(host: string): HostWatch {
-    const agentNow = () =>
-      this.#agents.of(this.#directory.host(host) ?? fail('HOST_UNREACHABLE', { host, why: NOT_THERE }));
+    const agentNow = () => this.#agents.of(hostNamed(this.#directory, host));
     const share = Math.floor(RECENT / Math.max(1, this.#directory.hosts().length));
     return new HostWatch({ host, agentNow }, Math.max(RECENT_OF_HOST, share));
   }

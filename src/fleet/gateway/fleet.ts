@@ -14,7 +14,7 @@ import type { Directory, Host } from '../directory/directory.ts';
 import { type Agent, Agents } from './agents.ts';
 import { type Answers, askAll } from './ask-all.ts';
 import { FleetWatches } from './fleet-watch.ts';
-import { JobPlaces, missingHosts } from './job-places.ts';
+import { hostNamed, JobPlaces, missingHosts } from './job-places.ts';
 import type { Reach } from './reach.ts';
 import { Routes, seenBy } from './routes.ts';
 import { SharedWatch } from './shared-watch.ts';
@@ -90,7 +90,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     const perHost = Map.groupBy(ids, ({ host }) => host);
     const results = await Promise.all(
       [...perHost].map(async ([name, those]) => {
-        const host = this.#routes.hostNamed(name);
+        const host = hostNamed(this.#directory, name);
         const onHost = { ...request, ids: those.map(({ id }) => id) };
         const found = await this.#agents.of(host).reclaim(onHost, call);
         return found.map(({ id, leftover, failure: why }): ReclaimResult => {
@@ -105,7 +105,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
 
   readonly listDomains: BlockJobs['listDomains'] = async (request, call) => {
     const { host } = request;
-    const one = host === '' ? undefined : [this.#routes.hostNamed(host)];
+    const one = host === '' ? undefined : [hostNamed(this.#directory, host)];
     const all = await this.#askHosts(call, async (agent, asked) => await agent.listDomains(request, asked), one);
     return merge(all, BY_NAME, request);
   };

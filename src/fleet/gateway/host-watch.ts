@@ -2,14 +2,22 @@
  * The feed of all jobs of one host, for the watchers of this gateway. One stream from the agent brings the latest
  * events.
  */
-import { failure } from '../../core/errors.ts';
-import type { JobsMessage, Position } from '../../core/jobs-message.ts';
+import type { BlockJobs, Call } from '../../core/block-jobs.ts';
+import { BlockJobError, failure } from '../../core/errors.ts';
+import { type JobsMessage, type Position, positionsIn } from '../../core/jobs-message.ts';
+import type { WatchJobsRequest } from '../../core/requests.ts';
 import type { JobsFeed, JobsWatcher } from '../../watch/follow-jobs.ts';
 import { Recent } from '../../watch/recent.ts';
-import { type AgentJobs, agentJobs } from './agent-jobs.ts';
+import { pause, retryInMs } from '../etcd/back-off.ts';
 
 /** The jobs of the shared stream. It does not keep snapshots, so ended jobs need not be sent. */
 const ALL = { domain: '', activeOnly: true };
+
+interface AgentJobs {
+  readonly host: string;
+  /** Throws where it is not to be found. */
+  readonly agentNow: () => Pick<BlockJobs, 'watchJobs'>;
+}
 
 export class HostWatch implements JobsFeed {
   readonly recent: Recent;
@@ -115,5 +123,36 @@ export class HostWatch implements JobsFeed {
       case 'COMPLETE':
         break;
     }
+  }
+}
+
+/**
+ * As the agent tells of them, until the signal of the call. Says each time that it is cut off, and asks again behind the
+ * last position.
+ */
+async function* agentJobs(
+  { host, agentNow }: AgentJobs,
+  request: Omit<WatchJobsRequest, 'positions'> & { readonly after: Position | undefined },
+  call: Call,
+): AsyncGenerator<JobsMessage> {
+  const { signal } = call;
+  let { after } = request;
+  for (let failures = 0; !signal.aborted; failures += 1) {
+    try {
+      const positions = new Map(after === undefined ? [] : [[host, after]]);
+      for await (const message of agentNow().watchJobs({ ...request, positions }, call)) {
+        after = positionsIn(message).get(host) ?? after;
+        failures = 0;
+        if (message.is !== 'COMPLETE') yield message;
+      }
+      if (signal.aborted) return;
+      yield { is: 'UNREACHABLE', host, why: failure('HOST_UNREACHABLE', { host, why: 'its watch has ended' }) };
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!(error instanceof BlockJobError)) throw error;
+      yield { is: 'UNREACHABLE', host, why: error.failure };
+    }
+    // Many come back to an agent that has been restarted: not all in the same instant.
+    await pause(retryInMs(failures), signal);
   }
 }

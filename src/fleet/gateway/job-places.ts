@@ -40,8 +40,7 @@ export class JobPlaces {
   async of(job: string, call: Call): Promise<{ readonly host: Host; readonly domain: string }> {
     const known = this.#places.get(job);
     if (known === undefined || !may(call, 'read', known.domain)) return await this.#search(job, call);
-    const host = this.#directory.host(known.host);
-    return { host: host ?? fail('HOST_UNREACHABLE', { host: known.host, why: NOT_THERE }), domain: known.domain };
+    return { host: hostNamed(this.#directory, known.host), domain: known.domain };
   }
 
   /** It is not where it was remembered. */
@@ -78,6 +77,11 @@ export class JobPlaces {
 }
 
 export const NOT_THERE = 'its agent is not in the directory';
+
+/** Throws HOST_UNREACHABLE if its agent is not in the directory. */
+export function hostNamed(directory: Pick<Directory, 'host'>, name: string): Host {
+  return directory.host(name) ?? fail('HOST_UNREACHABLE', { host: name, why: NOT_THERE });
+}
 
 /** Hosts that own domains, and are not in the directory. */
 export function missingHosts(directory: Pick<Directory, 'domains' | 'host'>): readonly string[] {

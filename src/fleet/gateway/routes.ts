@@ -101,10 +101,6 @@ export class Routes {
       }
     }
   }
-
-  hostNamed(name: string): Host {
-    return this.#directory.host(name) ?? fail('HOST_UNREACHABLE', { host: name, why: NOT_THERE });
-  }
 }
 
 /** A domain that the caller may not read does not exist for it, also in our own directory. */

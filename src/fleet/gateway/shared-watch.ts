@@ -13,6 +13,7 @@ import { IS_ENTRY, type JobEvent } from '../../core/job/job-event.ts';
 import type { WatchRequest } from '../../core/requests.ts';
 import { Wake } from '../../lib/wake.ts';
 import type { Feed } from '../../watch/feed.ts';
+import { pause } from '../etcd/back-off.ts';
 import type { Agent } from './agents.ts';
 import { isHostUnreachable } from './ask-all.ts';
 
@@ -92,9 +93,8 @@ export class SharedWatch implements Feed {
         }
       }
       if (this.#lastHeard !== before) pauseMs = AGAIN_MS.first;
-      const nothing = new Wake();
       // Many gateways come back to a restarted agent: not all in the same instant.
-      await nothing.after(nothing.now, { timeoutMs: pauseMs * (0.5 + Math.random()), signal });
+      await pause(pauseMs * (0.5 + Math.random()), signal);
     }
   }
 

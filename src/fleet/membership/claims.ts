@@ -4,14 +4,13 @@
  */
 import type { Logger } from 'pino';
 import type { Host, LocalDomain } from '../directory/directory.ts';
-import { domainKey, domainValue, hostKey, ownedKey, ownedValue } from '../directory/layout.ts';
+import { domainKey, domainValue, hostKey, NO_LIST, ownedKey, ownedValue, readOwned } from '../directory/layout.ts';
 import type { Etcd } from '../etcd/client.ts';
 import { EtcdError } from '../etcd/errors.ts';
 import type { Entry } from '../etcd/keys.ts';
 import { absent, modifiedAt, put, remove } from '../etcd/transactions.ts';
 import type { Watcher } from '../etcd/watcher.ts';
 import { type Look, lookUp, type SeenDomain } from './directory-look.ts';
-import { listOf, NO_LIST } from './owned-list.ts';
 import { type Decision, decide } from './ownership.ts';
 
 /** etcd takes 128 operations and as many comparisons in a transaction; a domain needs up to three of them. */
@@ -235,7 +234,7 @@ export class Claims {
 
   /** Our list in etcd: a listed domain that does not run is given up, an owned one that is not listed is lost. */
   #read(entry: Entry | undefined, notBefore = 0n): void {
-    const list = listOf(entry);
+    const list = readOwned(entry);
     if (entry !== undefined && list.modRevision < notBefore) return;
     this.#owned = list;
     for (const id of list.ids) if (!this.#here.has(id)) this.#open.add(id);

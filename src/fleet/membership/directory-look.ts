@@ -1,10 +1,9 @@
 /** The state in etcd of some domains, and of their hosts. */
 
-import { domainKey, hostKey, ownedKey, readDomain } from '../directory/layout.ts';
+import { domainKey, hostKey, type OwnedList, ownedKey, readDomain, readOwned } from '../directory/layout.ts';
 import type { Etcd } from '../etcd/client.ts';
 import type { Entry } from '../etcd/keys.ts';
 import { read } from '../etcd/transactions.ts';
-import { listOf, type OwnedList } from './owned-list.ts';
 import type { RegisteredDomain } from './ownership.ts';
 
 export interface SeenDomain {
@@ -49,7 +48,7 @@ async function lookAtHosts(etcd: Etcd, hosts: readonly string[], signal: AbortSi
   const { found } = await etcd.txn({ when: [], ifSo }, { signal });
   for (const [at, name] of hosts.entries()) {
     if (found[2 * at] !== undefined) there.add(name);
-    lists.set(name, listOf(found[2 * at + 1]));
+    lists.set(name, readOwned(found[2 * at + 1]));
   }
   return { there, lists };
 }

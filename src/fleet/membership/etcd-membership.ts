@@ -113,18 +113,14 @@ export class EtcdMembership implements Membership {
   }
 
   /** Leaves: the entry disappears at once if etcd answers. The domains stay ours. */
-  async close(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
     await this.#running;
     this.#claims.close();
     await this.#registration?.end();
     this.#registration = undefined;
-    await this.#watcher.close();
+    await this.#watcher[Symbol.asyncDispose]();
     this.#stand({ is: 'joining', why: 'it has left' });
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
   }
 
   async #run(): Promise<void> {

@@ -21,7 +21,7 @@ membership.advertise(
   { complete: true },
 );
 process.once('SIGTERM', () => {
-  void membership.close().then(() => etcd.close());
+  void membership[Symbol.asyncDispose]().then(() => etcd[Symbol.dispose]());
 });
 await membership.join();
 await until('its domains', membership.changes, () => ids.every((id) => membership.owns(id)));

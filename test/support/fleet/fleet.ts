@@ -62,7 +62,7 @@ export class Member extends EtcdMembership {
 
   override async [Symbol.asyncDispose](): Promise<void> {
     await super[Symbol.asyncDispose]();
-    this.#etcd.close();
+    this.#etcd[Symbol.dispose]();
   }
 }
 
@@ -92,7 +92,7 @@ export class Gateway extends EtcdDirectory {
 
   override async [Symbol.asyncDispose](): Promise<void> {
     await super[Symbol.asyncDispose]();
-    this.#etcd.close();
+    this.#etcd[Symbol.dispose]();
   }
 }
 

@@ -3,7 +3,7 @@ import { status } from '@grpc/grpc-js';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { retryInMs } from '../../../src/fleet/etcd/back-off.ts';
-import { parseEndpoint } from '../../../src/fleet/etcd/endpoint.ts';
+import { parseEndpoint } from '../../../src/fleet/etcd/endpoints.ts';
 import { isStaleToken, refusalOf } from '../../../src/fleet/etcd/errors.ts';
 import { endOfPrefix } from '../../../src/fleet/etcd/keys.ts';
 import { isChange, put, read, remove } from '../../../src/fleet/etcd/transactions.ts';
