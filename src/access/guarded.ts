@@ -11,15 +11,19 @@ import type { JobView } from '../core/job/job-view.ts';
 import type { JobsMessage } from '../core/jobs-message.ts';
 import type { JobRef } from '../core/requests.ts';
 import { may, mustOperate, notThere, unknownFor } from '../core/rights.ts';
-import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order } from '../core/rules/list.ts';
+import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page, pageSize } from '../core/rules/list.ts';
 import type { Policy } from './policy.ts';
-import { type PageAsked, readablePage } from './readable-page.ts';
 import { seenJobs } from './seen-jobs.ts';
 
 /** A policy that may change during a call. */
 export interface LivePolicy {
   readonly now: Policy;
   onChange(listener: () => void): Disposable;
+}
+
+interface PageAsked {
+  readonly pageSize: number;
+  readonly pageToken: string;
 }
 
 export class Guarded extends ByKind implements BlockJobs {
@@ -43,8 +47,8 @@ export class Guarded extends ByKind implements BlockJobs {
       foreign.push(found);
       return found;
     };
-    const page = await readable(BY_AGE, request, held, { ask, domainOf: ({ job }) => job.accepted.domain });
-    return { ...page, ...readableForeign(together(foreign), (domain) => may(held, 'read', domain)) };
+    const found = await readable(BY_AGE, request, held, { ask, domainOf: ({ job }) => job.accepted.domain });
+    return { ...found, ...readableForeign(together(foreign), (domain) => may(held, 'read', domain)) };
   };
 
   /** Ends, as for a job that does not exist, when the policy does not allow its caller to read it any more. */
@@ -67,8 +71,7 @@ export class Guarded extends ByKind implements BlockJobs {
 
   /** Starts again with a snapshot when the policy lets its caller read other jobs than before. */
   watchJobs(request: Requests['watchJobs'], call: Call): AsyncIterable<JobsMessage> {
-    const onChange = (listener: () => void) => this.#policy.onChange(listener);
-    return seenJobs({ jobs: this.#jobs, onChange }, request, this.#held(call));
+    return seenJobs({ jobs: this.#jobs, policy: this.#policy }, request, this.#held(call));
   }
 
   readonly checkOperation: BlockJobs['checkOperation'] = async (request, call) => {
@@ -154,6 +157,13 @@ export class Guarded extends ByKind implements BlockJobs {
   }
 }
 
+/** Many items are left out: they are read in as few calls as possible. */
+const MOST = 500;
+
+/**
+ * As many items as requested, if the caller may read so many. A token is the position of an item: one that the caller
+ * may read, because others would show it their names.
+ */
 async function readable<Item>(
   order: Order<Item>,
   asked: PageAsked,
@@ -161,11 +171,18 @@ async function readable<Item>(
   { ask, domainOf }: { ask: (at: PageAsked) => Promise<Page<Item>>; domainOf: (item: Item) => string },
 ): Promise<Page<Item>> {
   const mayRead = (item: Item) => may(held, 'read', domainOf(item));
-  const whileWanted = async (at: PageAsked) => {
+  held.signal.throwIfAborted();
+  let found = await ask(asked);
+  if (found.items.every(mayRead)) return found;
+  const items = found.items.filter(mayRead);
+  const unreachable = new Set(found.unreachableHosts);
+  while (found.nextPageToken !== '' && items.length <= pageSize(asked.pageSize)) {
     held.signal.throwIfAborted();
-    return await ask(at);
-  };
-  return await readablePage(order, asked, { ask: whileWanted, mayRead });
+    found = await ask({ pageSize: MOST, pageToken: found.nextPageToken });
+    items.push(...found.items.filter(mayRead));
+    for (const host of found.unreachableHosts) unreachable.add(host);
+  }
+  return { ...page(items, order, asked), unreachableHosts: [...unreachable].toSorted() };
 }
 
 function mustRead(call: Call, domain: string, unknown: Failure): void {

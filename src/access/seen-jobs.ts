@@ -9,12 +9,11 @@ import { type JobsMessage, type Position, type Positions, positionsIn } from '..
 
 interface Seen {
   readonly jobs: Pick<BlockJobs, 'watchJobs'>;
-  /** Calls the listener after each change of the policy. */
-  readonly onChange: (listener: () => void) => Disposable;
+  readonly policy: { onChange(listener: () => void): Disposable };
 }
 
 export async function* seenJobs(
-  { jobs, onChange }: Seen,
+  { jobs, policy }: Seen,
   request: Requests['watchJobs'],
   held: Call,
 ): AsyncGenerator<JobsMessage> {
@@ -22,7 +21,7 @@ export async function* seenJobs(
   while (!held.signal.aborted) {
     const view = viewOf(held);
     const other = new AbortController();
-    using _changes = onChange(() => {
+    using _changes = policy.onChange(() => {
       if (viewOf(held) !== view) other.abort();
     });
     const signal = AbortSignal.any([held.signal, other.signal]);

@@ -100,6 +100,6 @@ export {
 export { BlockJobClient, type Started } from './client.ts';
 export { fromMs, toMs } from './durations.ts';
 export { BlockJobError, type Code, errorOfStatus, type FieldViolation, type Reason } from './errors.ts';
-export { hasEnded } from './job.ts';
 export type { CallOptions, ConnectOptions, Endurance, Pem, Retry, TlsOptions } from './options.ts';
 export type { WatchOptions } from './stream.ts';
+export { hasEnded } from './watch.ts';

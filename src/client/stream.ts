@@ -1,9 +1,10 @@
-/** The messages of one stream, until it ends or breaks. */
+/** The messages of a watch: of one stream after another, as the service and the network allow. */
 import { type ClientReadableStream, Metadata } from '@grpc/grpc-js';
 import { deadlineOf, forTimer } from './durations.ts';
-import type { Endpoint } from './endpoints.ts';
+import type { Endpoint, Endpoints } from './endpoints.ts';
 import { BlockJobError, errorOfCall, isServiceError } from './errors.ts';
 import type { CallOptions } from './options.ts';
+import { Persistence } from './persistence.ts';
 
 /** The service sends something every 15 seconds. */
 const SILENCE_MS = 35_000;
@@ -13,9 +14,34 @@ export interface WatchOptions extends CallOptions {
   readonly silenceMs?: number | undefined;
 }
 
+type Open<Response> = (metadata: Metadata, options: { deadline?: Date }) => ClientReadableStream<Response>;
+
+/** `openAt` is called for each stream, with the request to go on with. Ends when a stream ends. */
 export async function* messages<Response>(
+  endpoints: Endpoints,
+  openAt: (endpoint: Endpoint) => Open<Response>,
+  options: WatchOptions,
+): AsyncGenerator<Response, void, undefined> {
+  const persistence = new Persistence(endpoints, options);
+  for (;;) {
+    const endpoint = endpoints.current;
+    try {
+      for await (const message of messagesOf(endpoint, openAt(endpoint), options, persistence.deadlineMs)) {
+        persistence.heard();
+        yield message;
+      }
+      return;
+    } catch (error) {
+      if (!(error instanceof BlockJobError)) throw error;
+      await persistence.after(error, endpoint);
+    }
+  }
+}
+
+/** Until it ends or breaks. */
+async function* messagesOf<Response>(
   endpoint: Endpoint,
-  open: (metadata: Metadata, options: { deadline?: Date }) => ClientReadableStream<Response>,
+  open: Open<Response>,
   { signal, silenceMs = SILENCE_MS }: WatchOptions,
   deadlineMs: number,
 ): AsyncGenerator<Response, void, undefined> {

@@ -1,8 +1,6 @@
 /** The events of all jobs: each revision once, in order within a job, also when connections are lost. */
 import type { WatchJobsRequest, WatchJobsResponse } from '../../generated/blockjob/v1/block_job_service.ts';
-import type { Endpoints } from './endpoints.ts';
-import { BlockJobError } from './errors.ts';
-import { Persistence } from './persistence.ts';
+import type { Endpoint, Endpoints } from './endpoints.ts';
 import { messages, type WatchOptions } from './stream.ts';
 import { IS_LIVE } from './watch.ts';
 
@@ -12,29 +10,17 @@ export async function* watchJobs(
   request: WatchJobsRequest,
   options: WatchOptions,
 ): AsyncGenerator<WatchJobsResponse, void, undefined> {
-  const persistence = new Persistence(endpoints, options);
   let { resumeToken } = request;
   /** Revisions of jobs since the last token. */
   const since = new Map<string, bigint>();
-  for (;;) {
-    const endpoint = endpoints.current;
-    try {
-      const { jobs } = endpoint;
-      const open = jobs.watchJobs.bind(jobs, { ...request, resumeToken });
-      for await (const message of messages<WatchJobsResponse>(endpoint, open, options, persistence.deadlineMs)) {
-        persistence.heard();
-        if (isRepeated(message, since)) continue;
-        if (message.resumeToken !== '') {
-          resumeToken = message.resumeToken;
-          since.clear();
-        }
-        yield message;
-      }
-      return;
-    } catch (error) {
-      if (!(error instanceof BlockJobError)) throw error;
-      await persistence.after(error, endpoint);
+  const openAt = ({ jobs }: Endpoint) => jobs.watchJobs.bind(jobs, { ...request, resumeToken });
+  for await (const message of messages<WatchJobsResponse>(endpoints, openAt, options)) {
+    if (isRepeated(message, since)) continue;
+    if (message.resumeToken !== '') {
+      resumeToken = message.resumeToken;
+      since.clear();
     }
+    yield message;
   }
 }
 

@@ -1,10 +1,8 @@
 /** The events of a job, every revision once and in order, even if server, gateway or network fail meanwhile. */
 import type { WatchJobRequest, WatchJobResponse } from '../../generated/blockjob/v1/block_job_service.ts';
-import { type JobEvent, JobEvent_Kind } from '../../generated/blockjob/v1/job.ts';
-import type { Endpoints } from './endpoints.ts';
+import { Job_State, type JobEvent, JobEvent_Kind } from '../../generated/blockjob/v1/job.ts';
+import type { Endpoint, Endpoints } from './endpoints.ts';
 import { BlockJobError } from './errors.ts';
-import { hasEnded } from './job.ts';
-import { Persistence } from './persistence.ts';
 import { messages, type WatchOptions } from './stream.ts';
 
 /** Ends after the event that ends the job. */
@@ -13,29 +11,17 @@ export async function* watch(
   request: WatchJobRequest,
   options: WatchOptions,
 ): AsyncGenerator<JobEvent, void, undefined> {
-  const persistence = new Persistence(endpoints, options);
   let next = request;
-  for (;;) {
-    const endpoint = endpoints.current;
-    try {
-      const { jobs } = endpoint;
-      const open = jobs.watchJob.bind(jobs, next);
-      for await (const { event } of messages<WatchJobResponse>(endpoint, open, options, persistence.deadlineMs)) {
-        persistence.heard();
-        if (event === undefined) continue;
-        const cursor = cursorAfter(event, next.afterRevision);
-        if (cursor === 'seen') continue;
-        // From here on the job is fixed, even if the disk gets another one.
-        const id = event.job?.id;
-        next = { ...next, afterRevision: cursor, ...(id === undefined ? {} : { job: refTo(id) }) };
-        yield event;
-        if (isLast(event)) return;
-      }
-      return;
-    } catch (error) {
-      if (!(error instanceof BlockJobError)) throw error;
-      await persistence.after(error, endpoint);
-    }
+  const openAt = ({ jobs }: Endpoint) => jobs.watchJob.bind(jobs, next);
+  for await (const { event } of messages<WatchJobResponse>(endpoints, openAt, options)) {
+    if (event === undefined) continue;
+    const cursor = cursorAfter(event, next.afterRevision);
+    if (cursor === 'seen') continue;
+    // From here on the job is fixed, even if the disk gets another one.
+    const id = event.job?.id;
+    next = { ...next, afterRevision: cursor, ...(id === undefined ? {} : { job: refTo(id) }) };
+    yield event;
+    if (isLast(event)) return;
   }
 }
 
@@ -68,6 +54,18 @@ export const IS_LIVE: Readonly<Record<JobEvent['kind'], boolean>> = {
   // An unknown event of a newer service counts as an entry.
   [JobEvent_Kind.UNRECOGNIZED]: false,
 };
+
+const ENDS: ReadonlySet<Job_State> = new Set([
+  Job_State.STATE_COMPLETED,
+  Job_State.STATE_CANCELLED,
+  Job_State.STATE_FAILED,
+  Job_State.STATE_UNRESOLVED,
+]);
+
+/** No event follows, and the state never changes again. */
+export function hasEnded(state: Job_State): boolean {
+  return ENDS.has(state);
+}
 
 /** Live events show the job as it is now, which may be ahead of the entries that follow. */
 function isLast({ kind, job }: JobEvent): boolean {
