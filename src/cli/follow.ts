@@ -1,8 +1,8 @@
 /** Follows a job up to its goal, and does at READY what the contract leaves to the client. */
 import { BlockJobError, hasEnded, type Job, Job_State } from '../client/index.ts';
 import { Timer } from '../lib/timer.ts';
-import type { CliRun } from './session.ts';
-import type { Display } from './show/display.ts';
+import type { CliRun } from './run.ts';
+import type { Display } from './show/displays.ts';
 import type { Goal } from './starts/start.ts';
 
 /** A service that is upgraded, or a host that boots, is back earlier. */

@@ -1,5 +1,5 @@
 /** The labels of jobs on the command line: KEY=VALUE, given several times. */
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 
 export type LabelsGiven = Readonly<Record<string, string>>;
 
@@ -15,9 +15,7 @@ function parseLabel(text: string, before: LabelsGiven = {}): LabelsGiven {
 }
 
 export function addLabels(command: Command, what: string): Command {
-  return command.addOption(
-    new Option('--label <key=value>', `${what}; may be given several times`).argParser(parseLabel),
-  );
+  return command.option('--label <key=value>', `${what}; may be given several times`, parseLabel);
 }
 
 export function addFilters(command: Command): Command {

@@ -1,6 +1,6 @@
 /** Whole lists from their pages, and a note about missing items. */
 import { EXIT, type ExitCode } from './exit.ts';
-import type { CliRun } from './session.ts';
+import type { CliRun } from './run.ts';
 
 interface Page<Item> {
   readonly items: readonly Item[];

@@ -1,12 +1,42 @@
-/** Runs one command: connects, does its work, and turns any result into an exit code. */
+/** One run of a command: connects, does its work, prints results, and turns any into an exit code. */
 import type { Command } from 'commander';
 import { BlockJobClient, BlockJobError, type ConnectOptions } from '../client/index.ts';
 import { EXIT, type ExitCode } from './exit.ts';
 import { failureInWords } from './failure.ts';
-import { CliRun } from './session.ts';
 import { connectionOf, type GlobalFlags } from './settings.ts';
-import { jsonOfError } from './show/json.ts';
+import { jsonOfError, type Line } from './show/json.ts';
+import { visible } from './show/visible.ts';
 import { Interrupted, type Terminal, UsageError } from './terminal.ts';
+
+/** A running command: its service, and the output of its results. */
+export class CliRun {
+  readonly client: BlockJobClient;
+  readonly isJson: boolean;
+  readonly terminal: Terminal;
+
+  constructor(client: BlockJobClient, isJson: boolean, terminal: Terminal) {
+    this.client = client;
+    this.isJson = isJson;
+    this.terminal = terminal;
+  }
+
+  /** Aborted by Ctrl-C. */
+  get signal(): AbortSignal {
+    return this.terminal.signal;
+  }
+
+  /** Prints a result: for programs an object, for people lines. */
+  tell(line: Line, text: string | readonly string[]): void {
+    const lines = typeof text === 'string' ? [text] : text;
+    const said = this.isJson ? [JSON.stringify(line)] : lines;
+    for (const one of said) this.terminal.stdout.write(`${visible(one)}\n`);
+  }
+
+  /** Prints a line for people, beside the result. */
+  note(text: string): void {
+    if (!this.isJson) this.terminal.stderr.write(`${visible(text)}\n`);
+  }
+}
 
 /** A command that `writes` may have been carried out even if nobody waited for the answer. */
 export type Run = (
@@ -41,7 +71,7 @@ function clientOf(options: ConnectOptions): BlockJobClient {
 function tell(session: CliRun, kind: 'reads' | 'writes', error: unknown): ExitCode {
   if (error instanceof BlockJobError) {
     const { lines, next, exitCode } = failureInWords(error);
-    if (session.isJson) session.tell({ type: 'error', error: jsonOfError(error), next, exitCode }, []);
+    session.tell({ type: 'error', error: jsonOfError(error), next, exitCode }, []);
     for (const line of lines) session.note(line);
     return exitCode;
   }
@@ -49,7 +79,7 @@ function tell(session: CliRun, kind: 'reads' | 'writes', error: unknown): ExitCo
     const isOpen = kind === 'writes' ? '; the request may have been carried out nevertheless: blockjob jobs' : '';
     const text = `interrupted${isOpen}`;
     const exitCode = EXIT.interrupted;
-    if (session.isJson) session.tell({ type: 'error', error: { code: 'CANCELLED', text }, exitCode }, []);
+    session.tell({ type: 'error', error: { code: 'CANCELLED', text }, exitCode }, []);
     session.note(text);
     return exitCode;
   }

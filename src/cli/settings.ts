@@ -54,7 +54,7 @@ export async function configFileOf(flags: GlobalFlags, terminal: Terminal): Prom
 /** A flag or the environment takes precedence over the context. */
 export async function connectionOf(flags: GlobalFlags, terminal: Terminal): Promise<ConnectOptions> {
   const context = await contextOf(flags, terminal);
-  const { ca, cert, key, serverName } = { ...context, ...definedOf(flags) };
+  const { ca, cert, key, serverName } = { ...context, ...defined(flags) };
   if ((cert === undefined) !== (key === undefined)) throw new UsageError('give --cert and --key together');
   const isTls = [ca, cert, serverName].some((one) => one !== undefined);
   return {
@@ -70,8 +70,4 @@ async function contextOf(flags: GlobalFlags, terminal: Terminal): Promise<Contex
   const file = await configFileOf(flags, terminal);
   const name = flags.context ?? file.current;
   return name === undefined ? undefined : file.context(name);
-}
-
-function definedOf({ ca, cert, key, serverName }: GlobalFlags): Partial<Context> {
-  return defined({ ca, cert, key, serverName });
 }

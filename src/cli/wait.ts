@@ -3,7 +3,7 @@ import { BlockJobError, DestinationContent, errorOfStatus, type Job, Job_State }
 import { EXIT, type ExitCode, worstOf } from './exit.ts';
 import { failureInWords } from './failure.ts';
 import { type Followed, type Following, followJob } from './follow.ts';
-import type { CliRun } from './session.ts';
+import type { CliRun } from './run.ts';
 import { displayFor } from './show/displays.ts';
 import { diskOf } from './show/job.ts';
 import { jsonOfError, resultLine } from './show/json.ts';

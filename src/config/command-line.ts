@@ -40,11 +40,10 @@ export function commandLine(modes: Modes): Command {
         .argParser(collect((text) => text))
         .default([], 'none'),
     )
-    .addOption(
-      new Option(
-        '--advertise <host:port>',
-        'the address for gateways to reach this agent; required with --etcd',
-      ).argParser(parseAdvertised),
+    .option(
+      '--advertise <host:port>',
+      'the address for gateways to reach this agent; required with --etcd',
+      parseAdvertised,
     )
     .option('--ttl-seconds <seconds>', 'how long the directory keeps the entry of a silent agent', parseTtl, 15)
     .action(async (flags: AgentFlags, command: Command) => {
@@ -58,7 +57,7 @@ export function commandLine(modes: Modes): Command {
 
   addEtcd(addServing(program.command('gateway')))
     .description('serve the VMs of a whole fleet; it has no state, and any number of them may run')
-    .addOption(new Option('--hosts <file>', 'the hosts of a static site, instead of --etcd').argParser(parseFile))
+    .option('--hosts <file>', 'the hosts of a static site, instead of --etcd', parseFile)
     .option('--max-watchers <number>', 'how many clients may watch one job', parseCount, 100)
     .action(async (flags: GatewayFlags, command: Command) => {
       const etcd = etcdOf(flags, command);

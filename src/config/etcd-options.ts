@@ -19,11 +19,11 @@ export function addEtcd(command: Command): Command {
         .argParser(collect((text) => text))
         .default([], 'none'),
     )
-    .addOption(new Option('--etcd-ca <file>', "the authorities of etcd's certificate").argParser(parseFile))
-    .addOption(new Option('--etcd-cert <file>', 'the certificate of this service for etcd').argParser(parseFile))
-    .addOption(new Option('--etcd-key <file>', 'the key of that certificate').argParser(parseFile))
+    .option('--etcd-ca <file>', "the authorities of etcd's certificate", parseFile)
+    .option('--etcd-cert <file>', 'the certificate of this service for etcd', parseFile)
+    .option('--etcd-key <file>', 'the key of that certificate', parseFile)
     .option('--etcd-user <name>', 'the name of this service in etcd, if etcd asks for a password')
-    .addOption(new Option('--etcd-password-file <file>', 'the file with the password').argParser(parseFile));
+    .option('--etcd-password-file <file>', 'the file with the password', parseFile);
 }
 
 /** Undefined without --etcd. */

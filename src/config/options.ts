@@ -45,19 +45,14 @@ export function addServing(command: Command, page: Port | 'off' = PAGE): Command
         .argParser(parseListen)
         .default({ host: '127.0.0.1', port: 50051 } satisfies Address, '127.0.0.1:50051'),
     )
-    .addOption(
-      new Option('--tls-cert <file>', 'the certificate of this service, with its intermediate certificates').argParser(
-        parseFile,
-      ),
-    )
-    .addOption(new Option('--tls-key <file>', 'the key of that certificate').argParser(parseFile))
-    .addOption(new Option('--tls-ca <file>', 'the authorities whose certificates are accepted').argParser(parseFile))
-    .addOption(
-      new Option(
-        '--policy <file>',
-        'the callers and their rights on domains; needs --tls-cert. Without it every caller with a certificate may do everything; ' +
-          'for an agent, only its gateways may',
-      ).argParser(parseFile),
+    .option('--tls-cert <file>', 'the certificate of this service, with its intermediate certificates', parseFile)
+    .option('--tls-key <file>', 'the key of that certificate', parseFile)
+    .option('--tls-ca <file>', 'the authorities whose certificates are accepted', parseFile)
+    .option(
+      '--policy <file>',
+      'the callers and their rights on domains; needs --tls-cert. Without it every caller with a certificate may do everything; ' +
+        'for an agent, only its gateways may',
+      parseFile,
     )
     .addOption(
       new Option(

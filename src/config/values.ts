@@ -82,32 +82,22 @@ export function parseSeconds(text: string): number {
 }
 
 /** With fewer a client that watches a few jobs could ask nothing more; with more a connection could use up the memory. */
-export function parseStreams(text: string): number {
-  const count = Number(text);
-  if (Number.isInteger(count) && count >= 10 && count <= 10_000) return count;
-  throw new InvalidArgumentError('Give a whole number from 10 to 10000.');
-}
+export const parseStreams = wholeNumber(10, 10_000, 'Give a whole number from 10 to 10000.');
 
 /** Node's timers take no more than 24 days. */
-export function parseAge(text: string): number {
-  const seconds = Number(text);
-  if (Number.isInteger(seconds) && seconds >= 60 && seconds <= 1_000_000) return seconds;
-  throw new InvalidArgumentError('Give whole seconds from 60 to 1000000.');
-}
+export const parseAge = wholeNumber(60, 1_000_000, 'Give whole seconds from 60 to 1000000.');
 
 /** A shorter lease would be lost at each election of etcd. */
-export function parseTtl(text: string): number {
-  const seconds = Number(text);
-  if (Number.isInteger(seconds) && seconds >= 5 && seconds <= 600) return seconds;
-  throw new InvalidArgumentError('Give whole seconds from 5 to 600.');
-}
+export const parseTtl = wholeNumber(5, 600, 'Give whole seconds from 5 to 600.');
 
-export function parseCount(text: string): number {
-  const count = Number(text);
-  if (!(Number.isSafeInteger(count) && count >= 1 && count <= 1_000_000)) {
-    throw new InvalidArgumentError('Give a whole number from 1 to 1000000.');
-  }
-  return count;
+export const parseCount = wholeNumber(1, 1_000_000, 'Give a whole number from 1 to 1000000.');
+
+function wholeNumber(least: number, most: number, instead: string): (text: string) => number {
+  return (text) => {
+    const count = Number(text);
+    if (Number.isInteger(count) && count >= least && count <= most) return count;
+    throw new InvalidArgumentError(instead);
+  };
 }
 
 /** For options that may be repeated. */

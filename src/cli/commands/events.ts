@@ -3,8 +3,7 @@ import { Command } from 'commander';
 import { errorOfStatus, JobEvent_Kind, type WatchJobsResponse } from '../../client/index.ts';
 import { EXIT } from '../exit.ts';
 import { addFilters, type FilterFlags, filtersOf } from '../labels.ts';
-import type { Run } from '../run.ts';
-import type { CliRun } from '../session.ts';
+import type { CliRun, Run } from '../run.ts';
 import { diskOf, progressOf, stateOf } from '../show/job.ts';
 import { jsonOfError, jsonOfEvent } from '../show/json.ts';
 

@@ -11,9 +11,7 @@ import {
   PauseGuest,
 } from '../../client/index.ts';
 import { EXIT, type ExitCode } from '../exit.ts';
-import { addJob, jobRefOf } from '../job-ref.ts';
-import type { Run } from '../run.ts';
-import type { CliRun } from '../session.ts';
+import type { CliRun, Run } from '../run.ts';
 import { bandwidthInWords, diskOf, jobInWords, stateOf } from '../show/job.ts';
 import { jsonOfJob, resultLine } from '../show/json.ts';
 import { hasPivoted, outcomeInWords } from '../show/outcome.ts';
@@ -29,6 +27,21 @@ export function jobCommands(run: Run): Command[] {
 export function jobIn({ job }: { job?: Job | undefined }): Job {
   if (job === undefined) throw new Error('an answer without a job');
   return job;
+}
+
+/** One word is a job's id; two are a disk, and mean its active or latest job. */
+export function jobRefOf(words: readonly string[]): JobRef {
+  const [first, disk, ...more] = words;
+  if (first === undefined || more.length > 0) throw new UsageError('give JOB, or DOMAIN DISK');
+  if (disk === undefined) return { name: { $case: 'jobId', value: first } };
+  return { name: { $case: 'disk', value: { domain: first, disk } } };
+}
+
+function addJob(command: Command): Command {
+  return command
+    .usage('[options] <job> | <domain> <disk>')
+    .argument('<job>', 'the id of the job, or DOMAIN')
+    .argument('[disk]', 'with DOMAIN: a disk, for its active or latest job');
 }
 
 function infoCommand(run: Run): Command {
@@ -75,12 +88,7 @@ function pausing(run: Run): Command[] {
     return command.action(async () => {
       const ref = jobRefOf(command.args);
       await run(command, 'writes', async (session) => {
-        const { client, signal } = session;
-        const answer =
-          name === 'pause'
-            ? await client.pause({ job: ref }, { signal })
-            : await client.resume({ job: ref }, { signal });
-        const job = jobIn(answer);
+        const job = jobIn(await session.client[name]({ job: ref }, { signal: session.signal }));
         session.tell({ type: 'job', job: jsonOfJob(job) }, `${diskOf(job)}: ${stateOf(job)}`);
         return EXIT.done;
       });

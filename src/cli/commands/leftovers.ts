@@ -1,10 +1,10 @@
 /** `blockjob leftovers` and `blockjob reclaim`: objects that jobs could not remove, and their removal. */
 import { Command } from 'commander';
-import { errorOfStatus, type Leftover, type ReclaimResult } from '../../client/index.ts';
+import { errorOfStatus, Leftover, type ReclaimResult } from '../../client/index.ts';
 import { EXIT } from '../exit.ts';
 import { allPages, tellUnreachable } from '../pages.ts';
 import type { Run } from '../run.ts';
-import { jsonOfLeftover, jsonOfReclaimed } from '../show/json.ts';
+import { jsonOfReclaimed } from '../show/json.ts';
 import { leftoverName } from '../show/names.ts';
 import { bytes } from '../units.ts';
 
@@ -23,7 +23,7 @@ function leftoversCommand(run: Run): Command {
         const { leftovers, ...page } = await client.listLeftovers({ domain: String(domain), pageToken }, { signal });
         return { ...page, items: leftovers };
       });
-      for (const one of items) session.tell({ type: 'leftover', leftover: jsonOfLeftover(one) }, leftoverInWords(one));
+      for (const one of items) session.tell({ type: 'leftover', leftover: Leftover.toJSON(one) }, leftoverInWords(one));
       if (items.length === 0) session.note('there are no leftovers');
       const free = items.filter(({ blockedBy }) => blockedBy === '');
       if (free.length > 0) session.note(`Remove them:  blockjob reclaim --apply ${free.map(({ id }) => id).join(' ')}`);

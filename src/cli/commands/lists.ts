@@ -1,14 +1,13 @@
 /** The commands that list: domains, disks, jobs, leftovers. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { type ForeignJob, Job_State } from '../../client/index.ts';
+import { ForeignJob, Job_State } from '../../client/index.ts';
 import { EXIT } from '../exit.ts';
 import { addFilters, type FilterFlags, filtersOf } from '../labels.ts';
 import { allPages, tellUnreachable } from '../pages.ts';
 import type { Run } from '../run.ts';
 import { diskInWords, domainRow } from '../show/domain.ts';
-import { foreignInWords } from '../show/foreign-job.ts';
-import { JOB_HEADING, jobRow } from '../show/job.ts';
-import { jsonOfDisk, jsonOfDomain, jsonOfForeign, jsonOfJob } from '../show/json.ts';
+import { foreignInWords, JOB_HEADING, jobRow } from '../show/job.ts';
+import { jsonOfDisk, jsonOfDomain, jsonOfJob } from '../show/json.ts';
 import { stateName } from '../show/names.ts';
 import { table } from '../show/table.ts';
 import { ACTIVE } from './watch.ts';
@@ -72,7 +71,7 @@ function jobsCommand(run: Run): Command {
         [...STATES.keys()].filter((name) => name !== 'unspecified' && name !== 'unrecognized'),
       ),
     )
-    .addOption(new Option('--limit <number>', 'only the newest ones').argParser(parseLimit));
+    .option('--limit <number>', 'only the newest ones', parseLimit);
   addFilters(command);
   return command.action(async (domain = '') => {
     const flags: JobsFlags = command.opts();
@@ -94,7 +93,7 @@ function jobsCommand(run: Run): Command {
       }, limit);
       if (session.isJson) {
         for (const job of items) session.tell({ type: 'job', job: jsonOfJob(job) }, []);
-        for (const job of foreign) session.tell({ type: 'foreign', foreign: jsonOfForeign(job) }, []);
+        for (const job of foreign) session.tell({ type: 'foreign', foreign: ForeignJob.toJSON(job) }, []);
       } else session.tell({ type: 'job' }, [...table(JOB_HEADING, items.map(jobRow)), ...foreignInWords(foreign)]);
       return tellUnreachable(session, unreachableHosts, silent);
     });

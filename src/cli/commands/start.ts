@@ -1,11 +1,10 @@
 /** The commands that start jobs, and `plan`, which shows what they would do. */
 import { Command } from 'commander';
-import { BlockJobError, type Job } from '../../client/index.ts';
+import { BlockJobError, type Job, Plan } from '../../client/index.ts';
 import { EXIT, type ExitCode, worstOf } from '../exit.ts';
 import { failureInWords } from '../failure.ts';
-import type { Run } from '../run.ts';
-import type { CliRun } from '../session.ts';
-import { jsonOfError, jsonOfJob, jsonOfPlan } from '../show/json.ts';
+import type { CliRun, Run } from '../run.ts';
+import { jsonOfError, jsonOfJob } from '../show/json.ts';
 import { kindInWords } from '../show/names.ts';
 import { planInWords } from '../show/plan.ts';
 import { commit } from '../starts/commit.ts';
@@ -13,6 +12,7 @@ import { copy } from '../starts/copy.ts';
 import { pull, rebase } from '../starts/rebase.ts';
 import { addWaiting, type StartCommand, type StartFlags, type WantedJob } from '../starts/start.ts';
 import { waitFor } from '../wait.ts';
+import { jobIn } from './job.ts';
 
 const STARTS: readonly StartCommand[] = [copy, pull, commit, rebase];
 
@@ -43,7 +43,11 @@ export function planCommand(run: Run): Command {
 }
 
 function described({ name, summary, example }: StartCommand): Command {
-  return new Command(name).description(summary).addHelpText('after', `\nExample:\n  ${example}`);
+  return new Command(name)
+    .description(summary)
+    .argument('<domain>', 'the VM, by name or UUID')
+    .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
+    .addHelpText('after', `\nExample:\n  ${example}`);
 }
 
 async function planAll(session: CliRun, asked: readonly WantedJob[]): Promise<ExitCode> {
@@ -51,7 +55,7 @@ async function planAll(session: CliRun, asked: readonly WantedJob[]): Promise<Ex
   for (const one of asked) {
     const { plan } = await one.send(client, true, { signal });
     if (plan === undefined) throw new Error('an answer without a plan');
-    session.tell({ type: 'plan', plan: jsonOfPlan(plan) }, planInWords(one.label, plan));
+    session.tell({ type: 'plan', plan: Plan.toJSON(plan) }, planInWords(one.label, plan));
   }
   return EXIT.done;
 }
@@ -67,8 +71,7 @@ async function startAll(
   const started: Job[] = [];
   for (const one of asked) {
     try {
-      const { job } = await one.send(session.client, false, { signal: session.signal });
-      if (job === undefined) throw new Error('an answer without a job');
+      const job = jobIn(await one.send(session.client, false, { signal: session.signal }));
       started.push(job);
       tellStarted(session, one, job, isWaiting);
     } catch (error) {
@@ -85,7 +88,7 @@ async function startAll(
 function tellNotStarted(session: CliRun, { label }: WantedJob, error: BlockJobError): ExitCode {
   const { lines, next, exitCode: alone } = failureInWords(error);
   const exitCode = alone === EXIT.refused ? EXIT.failed : alone;
-  if (session.isJson) session.tell({ type: 'error', error: jsonOfError(error), next, exitCode }, []);
+  session.tell({ type: 'error', error: jsonOfError(error), next, exitCode }, []);
   for (const line of [`${label}: not started`, ...lines]) session.note(line);
   return exitCode;
 }

@@ -2,13 +2,11 @@
 import { Command } from 'commander';
 import { type Job, Job_State } from '../../client/index.ts';
 import { EXIT, type ExitCode } from '../exit.ts';
-import { jobRefOf } from '../job-ref.ts';
 import { allPages, tellUnreachable } from '../pages.ts';
-import type { Run } from '../run.ts';
-import type { CliRun } from '../session.ts';
+import type { CliRun, Run } from '../run.ts';
 import { UsageError } from '../terminal.ts';
 import { waitFor } from '../wait.ts';
-import { jobIn } from './job.ts';
+import { jobIn, jobRefOf } from './job.ts';
 
 export const ACTIVE: readonly Job_State[] = [
   Job_State.STATE_STARTING,

@@ -3,6 +3,7 @@ import {
   Convergence,
   type Destination,
   errorOfStatus,
+  type ForeignJob,
   hasEnded,
   type Job,
   type Progress,
@@ -10,6 +11,7 @@ import {
 } from '../../client/index.ts';
 import { bytes, duration, speed } from '../units.ts';
 import { kindInWords, kindName, pauseName, stateName } from './names.ts';
+import { table } from './table.ts';
 
 /** `web1/virtio0`. */
 export function diskOf({ disk }: Job): string {
@@ -88,4 +90,27 @@ export const JOB_HEADING = ['JOB', 'DISK', 'KIND', 'STATE', 'PROGRESS', 'DESTINA
 export function jobRow(job: Job): string[] {
   const percent = job.progress === undefined ? '' : `${job.progress.percent.toFixed(1)} %`;
   return [job.id, diskOf(job), kindName(job.kind), stateOf(job), percent, destinationOf(job.destination)];
+}
+
+const FOREIGN_HEADING = ['FOREIGN JOB', 'DISK', 'KIND', 'STATUS', 'PROGRESS', 'BEGUN BY'];
+
+/** Jobs of other clients. Nothing if there are none. */
+export function foreignInWords(jobs: readonly ForeignJob[]): string[] {
+  if (jobs.length === 0) return [];
+  return [
+    '',
+    'Jobs of other clients, which only those clients can end:',
+    ...table(FOREIGN_HEADING, jobs.map(foreignRow)),
+  ];
+}
+
+function foreignRow(job: ForeignJob): string[] {
+  const { domain = '?', disk = '' } = job.disk ?? {};
+  const status = job.error === '' ? job.status : `${job.status}: ${job.error}`;
+  const by = job.managedByLibvirt ? 'libvirt, most likely' : 'another client';
+  return [job.id, disk === '' ? domain : `${domain}/${disk}`, job.kind, status, percentOf(job), by];
+}
+
+function percentOf({ current, end }: ForeignJob): string {
+  return end === 0n ? '' : `${((Number(current) / Number(end)) * 100).toFixed(1)} %`;
 }

@@ -4,11 +4,9 @@ import {
   Disk,
   Domain,
   errorOfStatus,
-  ForeignJob,
   Job,
   JobEvent,
   Leftover,
-  Plan,
   type ReclaimResult,
 } from '../../client/index.ts';
 import type { ExitCode } from '../exit.ts';
@@ -42,11 +40,7 @@ export function jsonOfError(error: BlockJobError): Plain {
 }
 
 export function jsonOfJob(job: Job): Plain {
-  return { ...withoutError(Job.toJSON(job)), ...(job.error && { error: jsonOfError(errorOfStatus(job.error)) }) };
-}
-
-export function jsonOfForeign(job: ForeignJob): Plain {
-  return ForeignJob.toJSON(job) as Plain;
+  return withError(Job.toJSON(job), job.error);
 }
 
 export function jsonOfEvent(event: JobEvent): Plain {
@@ -54,28 +48,15 @@ export function jsonOfEvent(event: JobEvent): Plain {
 }
 
 export function jsonOfDomain(domain: Domain): Plain {
-  const { error } = domain;
-  return { ...withoutError(Domain.toJSON(domain)), ...(error && { error: jsonOfError(errorOfStatus(error)) }) };
+  return withError(Domain.toJSON(domain), domain.error);
 }
 
 export function jsonOfDisk(disk: Disk): Plain {
   return { ...(Disk.toJSON(disk) as Plain), ...(disk.job && { job: jsonOfJob(disk.job) }) };
 }
 
-export function jsonOfPlan(plan: Plan): Plain {
-  return Plan.toJSON(plan) as Plain;
-}
-
-export function jsonOfLeftover(leftover: Leftover): Plain {
-  return Leftover.toJSON(leftover) as Plain;
-}
-
 export function jsonOfReclaimed({ leftover, reclaimed, error }: ReclaimResult): Plain {
-  return {
-    leftover: leftover && jsonOfLeftover(leftover),
-    isReclaimed: reclaimed,
-    ...(error && { error: jsonOfError(errorOfStatus(error)) }),
-  };
+  return withError({ leftover: leftover && Leftover.toJSON(leftover), isReclaimed: reclaimed }, error);
 }
 
 /** How a job has ended, or that the command stops waiting: the last line of a command that waits. */
@@ -83,7 +64,7 @@ export function resultLine(job: Job | undefined, how: string, exitCode: ExitCode
   return { type: 'result', how, exitCode, ...(job && { job: jsonOfJob(job) }) };
 }
 
-function withoutError(json: unknown): Plain {
+function withError(json: unknown, why: Job['error']): Plain {
   const { error: _, ...rest } = json as Plain;
-  return rest;
+  return { ...rest, ...(why && { error: jsonOfError(errorOfStatus(why)) }) };
 }

@@ -2,8 +2,7 @@
 import type { Command } from 'commander';
 import { CommitFlag } from '../../client/index.ts';
 import { UsageError } from '../terminal.ts';
-import { bandwidthFrom } from '../units.ts';
-import { addBandwidth, addStarting, addTimeout, type StartCommand, type StartFlags } from './start.ts';
+import { addCommon, type StartCommand, type StartFlags, startOf } from './start.ts';
 
 interface CommitFlags extends StartFlags {
   readonly base?: string;
@@ -26,8 +25,6 @@ export const commit: StartCommand = {
   example: 'blockjob commit web1 virtio0 --active --wait --verbose --pivot',
   define(command: Command): Command {
     command
-      .argument('<domain>', 'the VM, by name or UUID')
-      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
       .option('--base <image>', 'the image that takes the data: a path, or DISK[INDEX]; default: the last one')
       .option('--shallow', 'the base is the image just below the top')
       .option('--top <image>', 'the highest image whose data moves; without it the active one')
@@ -36,8 +33,7 @@ export const commit: StartCommand = {
       .option('--keep-relative', 'keep the chain’s relative backing file name')
       .option('--pivot', 'implies --active --wait; pivots to the base at READY')
       .option('--keep-overlay', 'implies --active --wait; ends the job at READY, and the guest stays');
-    const what = 'cancel the job if it is not done in this time, as long as this command runs';
-    return addStarting(addTimeout(addBandwidth(command), what));
+    return addCommon(command);
   },
   asked: ([domain = '', disk = ''], flags: CommitFlags) => {
     if (flags.pivot === true && flags.keepOverlay === true) {
@@ -50,15 +46,10 @@ export const commit: StartCommand = {
       [flags.keepRelative, CommitFlag.COMMIT_FLAG_RELATIVE],
     ];
     const request = {
-      disk: { domain, disk },
+      ...startOf(domain, disk, flags),
       base: flags.base ?? '',
       top: flags.top ?? '',
       flags: [...asked.flatMap(([is, flag]) => (is === true ? [flag] : [])), CommitFlag.COMMIT_FLAG_BANDWIDTH_BYTES],
-      bandwidth: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
-      requestId: flags.requestId ?? '',
-      labels: flags.label ?? {},
-      planEtag: flags.planEtag ?? '',
-      accept: [...(flags.accept ?? [])],
     };
     return [
       {

@@ -3,8 +3,16 @@ import { type Command, Option } from 'commander';
 import { fromMs, OnNoSpace, OnReady, PauseGuest, type StartCopyRequest, WriteMode } from '../../client/index.ts';
 import { type DestinationFlags, destinationFrom } from '../destination.ts';
 import { UsageError } from '../terminal.ts';
-import { bandwidthFrom, parseSize } from '../units.ts';
-import { addBandwidth, addStarting, addTimeout, type StartCommand, type StartFlags, type WantedJob } from './start.ts';
+import { parseSize } from '../units.ts';
+import {
+  addBandwidth,
+  addStarting,
+  addTimeout,
+  type StartCommand,
+  type StartFlags,
+  startOf,
+  type WantedJob,
+} from './start.ts';
 
 interface CopyFlags extends StartFlags, DestinationFlags {
   readonly dest?: string;
@@ -33,8 +41,6 @@ export const copy: StartCommand = {
   example: 'blockjob copy web1 virtio0 /var/lib/images/web1-new.qcow2 --wait --verbose --pivot',
   define(command: Command): Command {
     command
-      .argument('<domain>', 'the VM, by name or UUID')
-      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
       .argument('[dest...]', 'the destination: /PATH, nbd://HOST/EXPORT; then DISK DEST for more disks')
       .option('--dest <path>', 'the destination, as in virsh')
       .option('--shallow', 'copy the active image only, over the same backing file')
@@ -47,11 +53,11 @@ export const copy: StartCommand = {
       .option('--relative', 'with --shallow, name the backing file relative to the copy’s folder')
       .option('--synchronous-writes', 'a guest’s write ends only after the copy’s: slower, always converges');
     addBandwidth(command)
-      .addOption(new Option('--granularity <size>', 'dirty tracking granularity, a power of two').argParser(parseSize))
-      .addOption(new Option('--buf-size <size>', 'buffer for data in flight, at least 16MiB').argParser(parseSize))
+      .option('--granularity <size>', 'dirty tracking granularity, a power of two', parseSize)
+      .option('--buf-size <size>', 'buffer for data in flight, at least 16MiB', parseSize)
       .option('--pivot', 'implies --wait; pivots to the copy at READY, even if this command has ended')
       .option('--finish', 'implies --wait; ends the copy at READY, and the guest stays on the source');
-    addTimeout(command, 'cancel the job if it is not done in this time, even if this command has ended')
+    addTimeout(command, 'even if this command has ended')
       .addOption(new Option('--on-no-space <what>', 'action on a full destination').choices(Object.keys(ON_NO_SPACE)))
       .addOption(new Option('--pause-guest <when>', 'pause the guest for the pivot').choices(Object.keys(PAUSE_GUEST)))
       .option('--nbd-tls-creds <id>', 'the id of the tls-creds-x509 object in QEMU')
@@ -83,24 +89,21 @@ function pairsOf(words: readonly string[]): (readonly [string, string])[] {
 }
 
 function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags): WantedJob {
+  const { bandwidth: bandwidthBytesPerSecond, ...start } = startOf(domain, disk, flags);
   const request: Partial<StartCopyRequest> = {
-    disk: { domain, disk },
+    ...start,
     destination: destinationFrom(dest, flags),
     shallow: flags.shallow ?? false,
     reuseExternal: flags.reuseExternal ?? false,
     relativeBacking: flags.relative ?? false,
     verifyReused: flags.verifyReused ?? false,
-    bandwidthBytesPerSecond: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
+    bandwidthBytesPerSecond,
     granularityBytes: flags.granularity ?? 0n,
     bufferBytes: flags.bufSize ?? 0n,
     writeMode: flags.synchronousWrites === true ? WriteMode.WRITE_MODE_BLOCKING : WriteMode.WRITE_MODE_UNSPECIFIED,
     onReady: onReadyOf(flags),
     onNoSpace: flags.onNoSpace === undefined ? OnNoSpace.ON_NO_SPACE_UNSPECIFIED : ON_NO_SPACE[flags.onNoSpace],
     pauseGuest: flags.pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[flags.pauseGuest],
-    requestId: flags.requestId ?? '',
-    labels: flags.label ?? {},
-    planEtag: flags.planEtag ?? '',
-    accept: [...(flags.accept ?? [])],
     timeLimit: flags.timeout === undefined ? undefined : fromMs(flags.timeout),
   };
   return {

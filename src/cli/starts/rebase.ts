@@ -2,8 +2,7 @@
 import type { Command } from 'commander';
 import { RebaseFlag } from '../../client/index.ts';
 import { UsageError } from '../terminal.ts';
-import { bandwidthFrom } from '../units.ts';
-import { addBandwidth, addStarting, addTimeout, type StartCommand, type StartFlags, type WantedJob } from './start.ts';
+import { addCommon, type StartCommand, type StartFlags, startOf, type WantedJob } from './start.ts';
 
 interface RebaseFlags extends StartFlags {
   readonly base?: string;
@@ -16,8 +15,6 @@ interface RebaseFlags extends StartFlags {
   readonly keepRelative?: boolean;
 }
 
-const CANCEL = 'cancel the job if it is not done in this time, as long as this command runs';
-
 export const pull: StartCommand = {
   name: 'pull',
   alias: 'blockpull',
@@ -25,11 +22,9 @@ export const pull: StartCommand = {
   example: 'blockjob pull web1 virtio0 --base /var/lib/images/base.qcow2 --wait --verbose',
   define(command: Command): Command {
     command
-      .argument('<domain>', 'the VM, by name or UUID')
-      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
       .option('--base <image>', 'the image that becomes the backing file: a path, or DISK[INDEX]; default: none')
       .option('--keep-relative', 'keep the base’s relative name of the chain');
-    return addStarting(addTimeout(addBandwidth(command), CANCEL));
+    return addCommon(command);
   },
   asked: ([domain = '', disk = ''], flags: RebaseFlags) => [askedFor(domain, disk, flags.base ?? '', flags)],
   goal: ({ timeout }) => ({ atReady: 'nothing', endsByItself: true, keepsGuest: false, timeoutMs: timeout }),
@@ -41,8 +36,6 @@ export const rebase: StartCommand = {
   example: 'blockjob rebase web1 virtio0 /new/snap2.qcow2 --copy --shallow --reuse-external --wait --pivot',
   define(command: Command): Command {
     command
-      .argument('<domain>', 'the VM, by name or UUID')
-      .argument('<disk>', 'the disk, by its device’s id, backend, node or path')
       .argument('[base]', 'an image of the chain; with --copy the destination')
       .option('--copy', 'copy to BASE, instead of pulling from it')
       .option('--shallow', 'with --copy, copy the active image only')
@@ -52,7 +45,7 @@ export const rebase: StartCommand = {
       .option('--relative', 'write backing file names relative to the image’s folder')
       .option('--pivot', 'implies --wait; pivots to the copy at READY')
       .option('--finish', 'implies --wait; ends the copy at READY');
-    return addStarting(addTimeout(addBandwidth(command), CANCEL));
+    return addCommon(command);
   },
   asked: ([domain = '', disk = '', base = ''], flags: RebaseFlags) => {
     const { pivot, finish, copy } = flags;
@@ -80,14 +73,9 @@ function askedFor(domain: string, disk: string, base: string, flags: RebaseFlags
     [flags.relative ?? flags.keepRelative, RebaseFlag.REBASE_FLAG_RELATIVE],
   ];
   const request = {
-    disk: { domain, disk },
+    ...startOf(domain, disk, flags),
     base,
     flags: [...asked.flatMap(([is, flag]) => (is === true ? [flag] : [])), RebaseFlag.REBASE_FLAG_BANDWIDTH_BYTES],
-    bandwidth: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
-    requestId: flags.requestId ?? '',
-    labels: flags.label ?? {},
-    planEtag: flags.planEtag ?? '',
-    accept: [...(flags.accept ?? [])],
   };
   return {
     label: `${domain}/${disk}`,

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Accept, type BlockJobClient, type CallOptions, type Started } from '../../client/index.ts';
 import { addLabels, type LabelsGiven } from '../labels.ts';
-import { parseBandwidth, parseDuration } from '../units.ts';
+import { bandwidthFrom, parseBandwidth, parseDuration } from '../units.ts';
 
 /** The action of this command at READY. The service itself does it if the contract allows that. */
 export type AtReady = 'nothing' | 'pivot' | 'end';
@@ -30,7 +30,7 @@ export interface StartCommand {
   readonly alias?: string;
   readonly summary: string;
   readonly example: string;
-  /** The arguments, and the options of the request. */
+  /** The arguments after DOMAIN DISK, and the options of the request. */
   define(command: Command): Command;
   asked(args: readonly string[], flags: StartFlags): readonly WantedJob[];
   goal(flags: StartFlags): Goal;
@@ -68,21 +68,31 @@ function parseAccept(word: string, before: readonly Accept[] = []): readonly Acc
   return [...before, ACCEPT[word]];
 }
 
+/** The fields of every request that starts a job. */
+export function startOf(domain: string, disk: string, flags: StartFlags) {
+  return {
+    disk: { domain, disk },
+    bandwidth: bandwidthFrom(flags.bandwidth ?? '0', flags.bytes ?? false),
+    requestId: flags.requestId ?? '',
+    labels: flags.label ?? {},
+    planEtag: flags.planEtag ?? '',
+    accept: [...(flags.accept ?? [])],
+  };
+}
+
 export function addBandwidth(command: Command): Command {
   return command
-    .addOption(
-      new Option(
-        '--bandwidth <speed>',
-        'the speed limit, such as 100MiB or 1G; a number without a unit is in MiB/s; 0 for no limit',
-      ).argParser(parseBandwidth),
+    .option(
+      '--bandwidth <speed>',
+      'the speed limit, such as 100MiB or 1G; a number without a unit is in MiB/s; 0 for no limit',
+      parseBandwidth,
     )
     .option('--bytes', 'a --bandwidth without a unit is in bytes/s');
 }
 
-export function addTimeout(command: Command, what: string): Command {
-  return command.addOption(
-    new Option('--timeout <time>', `implies --wait; ${what}: 90 (seconds), 5m, 1h30m`).argParser(parseDuration),
-  );
+export function addTimeout(command: Command, until: string): Command {
+  const what = `implies --wait; cancel the job if it is not done in this time, ${until}: 90 (seconds), 5m, 1h30m`;
+  return command.option('--timeout <time>', what, parseDuration);
 }
 
 export function addStarting(command: Command): Command {
@@ -94,6 +104,11 @@ export function addStarting(command: Command): Command {
     )
     .option('--plan-etag <etag>', 'start only if the plan still has this etag')
     .option('--request-id <id>', 'an id of your own for this action, so that the command can be repeated safely');
+}
+
+/** For a job that the service does not end by a time limit of its own. */
+export function addCommon(command: Command): Command {
+  return addStarting(addTimeout(addBandwidth(command), 'as long as this command runs'));
 }
 
 /** For a command that starts; a plan waits for nothing. */
