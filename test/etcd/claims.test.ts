@@ -16,7 +16,7 @@ describe.skipIf(needs('etcd'))('the claims of a host', () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path });
     using etcd = new Etcd({ endpoints: [server.url] });
-    await using watcher = new Watcher(etcd, { live: () => undefined });
+    await using watcher = new Watcher(etcd, () => undefined);
     const host = { name: 'a', address: 'a:1', identity: '', version: '1', instance: 'of a' };
     const claims = new Claims({ etcd, watcher, host, log: pino({ level: 'silent' }), changed: () => undefined });
     const { signal } = new AbortController();

@@ -53,11 +53,9 @@ class Heard implements AsyncDisposable {
   readonly #watcher: Watcher;
 
   constructor(etcd: Etcd) {
-    this.#watcher = new Watcher(etcd, {
-      live: (live) => {
-        this.live = live;
-        this.#wake.notify();
-      },
+    this.#watcher = new Watcher(etcd, (live) => {
+      this.live = live;
+      this.#wake.notify();
     });
     this.#watcher.follow(
       { prefix: '/ours/' },

@@ -28,11 +28,9 @@ class Listening implements AsyncDisposable {
 
   constructor(endpoint: string, range: KeyRange) {
     this.etcd = new Etcd({ endpoints: [endpoint] });
-    this.#watcher = new Watcher(this.etcd, {
-      live: (live) => {
-        this.live = live;
-        this.changes.notify();
-      },
+    this.#watcher = new Watcher(this.etcd, (live) => {
+      this.live = live;
+      this.changes.notify();
     });
     this.#watcher.follow(range, {
       reset: (entries) => {
@@ -214,11 +212,9 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     const reasons: string[] = [];
     const wake = new Wake();
     using etcd = new Etcd({ endpoints: ['http://127.0.0.1:1'] });
-    await using watcher = new Watcher(etcd, {
-      live: (_live, why) => {
-        reasons.push(why?.message ?? '');
-        wake.notify();
-      },
+    await using watcher = new Watcher(etcd, (_live, why) => {
+      reasons.push(why?.message ?? '');
+      wake.notify();
     });
     watcher.start();
     await until('a reason', wake, () => reasons.length > 0, 15_000);

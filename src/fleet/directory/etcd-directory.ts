@@ -26,7 +26,7 @@ export class EtcdDirectory extends KnownFleet {
     super();
     this.#etcd = etcd;
     this.#log = log;
-    this.#watcher = new Watcher(etcd, { live: (live, why) => this.#becomes(live, why) });
+    this.#watcher = new Watcher(etcd, (live, why) => this.#becomes(live, why));
     this.#follow(HOSTS, readHost, {
       reset: (hosts) => this.resetHosts(hosts),
       set: (name, host) => this.setHost(name, host),

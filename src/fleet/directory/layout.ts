@@ -7,7 +7,6 @@
  *   /blockjob/v1/owned/HOST     the domains of the host: a restarted agent finds those that have ended meanwhile. A host
  *                               that takes a domain takes it off this list, too, so that the previous host learns of it
  */
-
 import type { Entry } from '../etcd/keys.ts';
 import type { Host, HostedDomain } from './directory.ts';
 
@@ -32,12 +31,8 @@ export function hostValue({ address, identity, version, instance }: Host): strin
   return JSON.stringify({ address, identity, version, instance });
 }
 
-export function domainValue(domain: {
-  readonly name: string;
-  readonly host: string;
-  readonly instance: string;
-}): string {
-  return JSON.stringify({ name: domain.name, host: domain.host, instance: domain.instance });
+export function domainValue({ name, host, instance }: Pick<HostedDomain, 'name' | 'host'> & Pick<Host, 'instance'>) {
+  return JSON.stringify({ name, host, instance });
 }
 
 export function ownedValue(ids: Iterable<string>): string {

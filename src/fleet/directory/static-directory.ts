@@ -5,9 +5,8 @@ import { basename, dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { abortAfter } from '../../lib/timer.ts';
 import { Wake } from '../../lib/wake.ts';
-import type { Found, Freshness, Host, LocalDomain, SearchOptions } from './directory.ts';
+import type { Found, Freshness, Host, HostedDomain, LocalDomain, SearchOptions } from './directory.ts';
 import { KnownFleet } from './known-fleet.ts';
-import { place } from './placement.ts';
 import { readStaticFile, type StaticFile } from './static-file.ts';
 
 export interface StaticDirectoryOptions {
@@ -132,4 +131,24 @@ export class StaticDirectory extends KnownFleet {
     this.resetDomains(place(this.#answers, this.#file.listed, before));
     this.changes.notify();
   }
+}
+
+/**
+ * The owner of each domain, out of the hosts that say they run it. `answers`: the last answer of each host that ever answered; until then its `listed` ones count. A domain that two
+ * hosts name, for example during a migration, stays with the previous one.
+ */
+export function place(
+  answers: ReadonlyMap<string, readonly LocalDomain[]>,
+  listed: readonly HostedDomain[],
+  before: ReadonlyMap<string, string>,
+): HostedDomain[] {
+  const placed = new Map<string, HostedDomain>();
+  for (const domain of listed) if (!answers.has(domain.host)) placed.set(domain.id, domain);
+  for (const [host, domains] of answers) {
+    for (const { id, name } of domains) {
+      if (placed.has(id) && before.get(id) !== host) continue;
+      placed.set(id, { id, name, host, epoch: 0n });
+    }
+  }
+  return [...placed.values()];
 }

@@ -1,19 +1,13 @@
 /** Calls of gRPC as promises; and conversations, which end on request. */
-import type { Client, ClientDuplexStream, Metadata, ServiceError } from '@grpc/grpc-js';
+import { addAbortListener } from 'node:events';
+import type { Client, ClientDuplexStream, Metadata, MethodDefinition, ServiceError } from '@grpc/grpc-js';
 import { dateAt } from '../../lib/clock.ts';
 import { type EtcdError, Refused, refusalOf, Unreachable } from './errors.ts';
-
-/** A method as generated/ describes it. */
-export interface Method<Request, Response> {
-  readonly path: string;
-  readonly requestSerialize: (request: Request) => Buffer;
-  readonly responseDeserialize: (bytes: Buffer) => Response;
-}
 
 /** Rejects with gRPC's ServiceError, or with Unreachable if it was not sent. `by` is on the clock of performance.now(). */
 export async function callUnary<Request, Response>(
   client: Client,
-  { path, requestSerialize, responseDeserialize }: Method<Request, Response>,
+  { path, requestSerialize, responseDeserialize }: MethodDefinition<Request, Response>,
   request: Request,
   metadata: Metadata,
   by: number,
@@ -28,14 +22,8 @@ export async function callUnary<Request, Response>(
   const call = orNotSent(path, () =>
     client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, metadata, options, done),
   );
-  const cancel = () => call.cancel();
-  signal.addEventListener('abort', cancel);
-  try {
-    if (signal.aborted) cancel();
-    return await promise;
-  } finally {
-    signal.removeEventListener('abort', cancel);
-  }
+  using _leaving = addAbortListener(signal, () => call.cancel());
+  return await promise;
 }
 
 /** A channel that was closed meanwhile throws. */
@@ -58,7 +46,7 @@ export class Conversation<Request, Response> {
   readonly #stream: ClientDuplexStream<Request, Response>;
   #hooks: Hooks<Response> | undefined;
 
-  constructor(client: Client, method: Method<Request, Response>, metadata: Metadata, hooks: Hooks<Response>) {
+  constructor(client: Client, method: MethodDefinition<Request, Response>, metadata: Metadata, hooks: Hooks<Response>) {
     const { path, requestSerialize, responseDeserialize } = method;
     this.#hooks = hooks;
     this.#stream = orNotSent(path, () =>

@@ -2,18 +2,10 @@
  * The part of etcd's API that a directory needs. Reads are repeated, also at another member, until their time is over.
  * A change is sent once: without an answer it may have happened, and only its sender can know how to find out.
  */
-import type { Client, Metadata } from '@grpc/grpc-js';
-import {
-  KVService,
-  type LeaseKeepAliveRequest,
-  type LeaseKeepAliveResponse,
-  LeaseService,
-  type WatchRequest,
-  type WatchResponse,
-  WatchService,
-} from '../../../generated/etcd/etcd.ts';
+import type { Client, Metadata, MethodDefinition } from '@grpc/grpc-js';
+import { KVService, LeaseService } from '../../../generated/etcd/etcd.ts';
 import { pause, retryInMs } from './back-off.ts';
-import { Conversation, callUnary, type Hooks, type Method, reasonOf } from './call.ts';
+import { Conversation, callUnary, type Hooks, reasonOf } from './call.ts';
 import { type Endpoint, Endpoints, type EtcdTlsFiles, parseEndpoint } from './endpoints.ts';
 import { EtcdError, isServiceError, isStaleToken, OutcomeUnknown, Refused, Unreachable } from './errors.ts';
 import { type Entry, endsOf, entryOf, type KeyRange } from './keys.ts';
@@ -107,28 +99,12 @@ export class Etcd implements Disposable {
     }
   }
 
-  async openWatch(hooks: Hooks<WatchResponse>, options: CallOptions = {}): Promise<Opened<WatchRequest>> {
-    return await this.#open('a watch', WatchService.watch, hooks, options);
-  }
-
-  async openKeepAlive(
-    hooks: Hooks<LeaseKeepAliveResponse>,
-    options: CallOptions = {},
-  ): Promise<Opened<LeaseKeepAliveRequest>> {
-    return await this.#open('a lease', LeaseService.leaseKeepAlive, hooks, options);
-  }
-
-  /** Ends all calls; conversations are ended by their owners. */
-  [Symbol.dispose](): void {
-    this.#closing.abort();
-    this.#endpoints.close();
-  }
-
-  async #open<Request, Response>(
+  /** Begins a conversation. */
+  async open<Request, Response>(
     what: string,
-    method: Method<Request, Response>,
+    method: MethodDefinition<Request, Response>,
     hooks: Hooks<Response>,
-    options: CallOptions,
+    options: CallOptions = {},
   ): Promise<Opened<Request>> {
     const { client, metadata } = await this.#connected(what, options);
     // Without this a member that has lost the others would continue as if nothing had happened.
@@ -145,6 +121,12 @@ export class Etcd implements Disposable {
     };
   }
 
+  /** Ends all calls; conversations are ended by their owners. */
+  [Symbol.dispose](): void {
+    this.#closing.abort();
+    this.#endpoints.close();
+  }
+
   /** A member, and our login at it. */
   async #connected(what: string, options: CallOptions): Promise<{ client: Client; metadata: Metadata }> {
     const by = performance.now() + (options.timeoutMs ?? TIMEOUT_MS);
@@ -158,7 +140,7 @@ export class Etcd implements Disposable {
   }
 
   async #call<Request, Response>(
-    method: Method<Request, Response>,
+    method: MethodDefinition<Request, Response>,
     request: Request,
     { what, changes, ...options }: CallOptions & { readonly what: string; readonly changes: boolean },
   ): Promise<Response> {

@@ -1,4 +1,5 @@
 /** The members of the etcd cluster; one of them is used at a time, and the next one when it fails. */
+import { addAbortListener } from 'node:events';
 import {
   type ChannelCredentials,
   Client,
@@ -135,12 +136,9 @@ async function isReady(client: Client, by: number, signal: AbortSignal): Promise
     if (state === connectivityState.READY) return true;
     if (state === connectivityState.TRANSIENT_FAILURE || state === connectivityState.SHUTDOWN) return false;
     const { promise: changed, resolve } = Promise.withResolvers<boolean>();
-    const abort = () => resolve(false);
-    signal.addEventListener('abort', abort);
+    using _leaving = addAbortListener(signal, () => resolve(false));
     client.getChannel().watchConnectivityState(state, dateAt(by), (error) => resolve(error === undefined));
-    const goOn = await changed;
-    signal.removeEventListener('abort', abort);
-    if (!goOn) return false;
+    if (!(await changed)) return false;
   }
 }
 

@@ -8,7 +8,7 @@
 // `certainForMs` is the effect of silence: a renewal counts from the moment of its sending, on a clock that nobody
 // sets, so the lease ends here before it ends in etcd.
 
-import type { LeaseKeepAliveResponse } from '../../../generated/etcd/etcd.ts';
+import { type LeaseKeepAliveResponse, LeaseService } from '../../../generated/etcd/etcd.ts';
 import { Wake } from '../../lib/wake.ts';
 import { pause, retryInMs } from './back-off.ts';
 import type { Etcd } from './client.ts';
@@ -94,7 +94,8 @@ export class Lease implements AsyncDisposable {
       },
     };
     const thirdMs = this.#ttlMs / 3;
-    const opened = await this.#etcd.openKeepAlive(hooks, { timeoutMs: thirdMs, signal: this.#closing.signal });
+    const options = { timeoutMs: thirdMs, signal: this.#closing.signal };
+    const opened = await this.#etcd.open('a lease', LeaseService.leaseKeepAlive, hooks, options);
     try {
       while (!this.#closing.signal.aborted) {
         const sentAt = performance.now();

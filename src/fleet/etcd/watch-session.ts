@@ -4,8 +4,13 @@
 // since the question before has ended. Only events advance a watch; the revisions in `created` and progress are
 // not in step with the events (etcd before 3.4.25 and 3.5.8).
 
-import type { Event, WatchRequest, WatchResponse } from '../../../generated/etcd/etcd.ts';
-import { Event_EventType } from '../../../generated/etcd/etcd.ts';
+import {
+  type Event,
+  Event_EventType,
+  type WatchRequest,
+  type WatchResponse,
+  WatchService,
+} from '../../../generated/etcd/etcd.ts';
 import type { Etcd, Opened } from './client.ts';
 import { type EtcdError, Refused, Unreachable } from './errors.ts';
 import { endsOf, entryOf, type KeyChange, type KeyRange } from './keys.ts';
@@ -44,7 +49,9 @@ export class WatchSession {
 
   static async open(etcd: Etcd, hooks: WatchHooks, signal: AbortSignal): Promise<WatchSession> {
     const session = new WatchSession(hooks);
-    session.#opened = await etcd.openWatch(
+    session.#opened = await etcd.open(
+      'a watch',
+      WatchService.watch,
       { answered: (response) => session.#answered(response), over: (why) => session.#fail(why) },
       { timeoutMs: OPEN_MS, signal },
     );

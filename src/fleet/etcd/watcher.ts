@@ -22,10 +22,8 @@ export interface Follower {
   readonly changed: (changes: readonly KeyChange[]) => void;
 }
 
-export interface WatcherHooks {
-  /** Whether the followers' view is current from now on, and if not, why. */
-  readonly live: (live: boolean, why?: EtcdError) => void;
-}
+/** Whether the followers' view is current from now on, and if not, why. */
+type BecomesLive = (live: boolean, why?: EtcdError) => void;
 
 /** A read of one key that takes longer will not be answered, for example by a member that has lost the others. */
 const QUICK_MS = 2_000;
@@ -41,7 +39,7 @@ interface Followed {
 
 export class Watcher implements AsyncDisposable {
   readonly #etcd: Etcd;
-  readonly #hooks: WatcherHooks;
+  readonly #becomes: BecomesLive;
   readonly #followed = new Set<Followed>();
   readonly #wake = new Wake();
   readonly #closing = new AbortController();
@@ -50,9 +48,9 @@ export class Watcher implements AsyncDisposable {
   #heardAt = performance.now();
   #failures = 0;
 
-  constructor(etcd: Etcd, hooks: WatcherHooks) {
+  constructor(etcd: Etcd, becomes: BecomesLive) {
     this.#etcd = etcd;
-    this.#hooks = hooks;
+    this.#becomes = becomes;
   }
 
   /** Begins, and continues until it is disposed of. A second call does nothing. */
@@ -181,6 +179,6 @@ export class Watcher implements AsyncDisposable {
     // Each failure is reported, because the reasons may differ.
     if (live && this.#live) return;
     this.#live = live;
-    this.#hooks.live(live, why);
+    this.#becomes(live, why);
   }
 }

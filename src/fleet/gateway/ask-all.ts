@@ -2,7 +2,7 @@
 import type { Call } from '../../core/block-jobs.ts';
 import { BlockJobError } from '../../core/errors.ts';
 import type { Host } from '../directory/directory.ts';
-import type { Agent } from './agents.ts';
+import type { Agent, Agents } from './agents.ts';
 
 /** A host that hangs must not make the whole fleet hang. */
 const HOST_ANSWERS_MS = 5000;
@@ -17,7 +17,7 @@ export interface Answers<T> {
 
 export async function askAll<T>(
   hosts: readonly Host[],
-  agentOf: (host: Host) => Agent,
+  agents: Pick<Agents, 'of'>,
   ask: (agent: Agent, call: Call) => Promise<T>,
   call: Call,
   enough: (answer: T) => boolean = () => false,
@@ -30,7 +30,8 @@ export async function askAll<T>(
     for (const host of waiting) {
       if (signal.aborted) return;
       try {
-        const answer = await ask(agentOf(host), { ...call, signal, deadlineMs: soon(call.deadlineMs) });
+        const deadlineMs = Math.min(call.deadlineMs ?? Infinity, performance.now() + HOST_ANSWERS_MS);
+        const answer = await ask(agents.of(host), { ...call, signal, deadlineMs });
         answers.push({ host, answer });
         if (enough(answer)) done.abort();
       } catch (error) {
@@ -49,8 +50,4 @@ export async function askAll<T>(
 /** The host, or the connection to it, has failed, and another attempt may succeed. */
 export function isHostUnreachable({ reason }: BlockJobError): boolean {
   return reason === 'HOST_UNREACHABLE' || reason === 'DRAINING';
-}
-
-function soon(deadlineMs: number | undefined): number {
-  return Math.min(deadlineMs ?? Infinity, performance.now() + HOST_ANSWERS_MS);
 }

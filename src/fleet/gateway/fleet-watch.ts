@@ -44,7 +44,8 @@ export class FleetWatches {
       const asked = { ...request, intervalMs, call: { ...call, signal: end.signal } };
       const open = new Set<string>();
       const look = () => {
-        const fresh = new Set([...this.#namesNow(), ...request.positions.keys()]).difference(open);
+        const names = [...this.#directory.hosts().map(({ name }) => name), ...missingHosts(this.#directory)];
+        const fresh = new Set([...names, ...request.positions.keys()]).difference(open);
         for (const host of fresh) {
           open.add(host);
           merged.add(this.#follow(host, { ...asked, after: request.positions.get(host) }));
@@ -96,10 +97,6 @@ export class FleetWatches {
       await changes.after(changes.now, { signal });
       merged.interrupt();
     }
-  }
-
-  #namesNow(): readonly string[] {
-    return [...this.#directory.hosts().map(({ name }) => name), ...missingHosts(this.#directory)];
   }
 
   async *#follow(host: string, watcher: Parameters<typeof followJobs>[1]): AsyncGenerator<JobsMessage> {

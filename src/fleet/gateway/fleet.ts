@@ -157,7 +157,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     hosts: readonly Host[] = this.#directory.hosts(),
   ): Promise<Answers<T>> {
     this.#agents.keep(this.#directory.hosts());
-    const all = await askAll(hosts, (host) => this.#agents.of(host), ask, call);
+    const all = await askAll(hosts, this.#agents, ask, call);
     const refusal = all.refusals.find(({ reason }) => reason !== 'DOMAIN_NOT_FOUND');
     if (refusal !== undefined) throw refusal;
     const missing = hosts.length === 1 ? [] : missingHosts(this.#directory);

@@ -10,9 +10,6 @@ import type { JobsFeed, JobsWatcher } from '../../watch/follow-jobs.ts';
 import { Recent } from '../../watch/recent.ts';
 import { pause, retryInMs } from '../etcd/back-off.ts';
 
-/** The jobs of the shared stream. It does not keep snapshots, so ended jobs need not be sent. */
-const ALL = { domain: '', activeOnly: true };
-
 interface AgentJobs {
   readonly host: string;
   /** Throws where it is not to be found. */
@@ -88,7 +85,7 @@ export class HostWatch implements JobsFeed {
   }
 
   async #read(after: Position, signal: AbortSignal): Promise<void> {
-    const request = { ...ALL, after, progressIntervalMs: this.#streamMs };
+    const request = { domain: '', after, progressIntervalMs: this.#streamMs };
     for await (const message of agentJobs(this.#agent, request, { signal })) {
       if (signal.aborted) return;
       this.#take(message);

@@ -4,7 +4,7 @@ import { type BlockJobError, fail, failure } from '../../core/errors.ts';
 import type { JobView } from '../../core/job/job-view.ts';
 import { may, notThere } from '../../core/rights.ts';
 import type { Directory, Host } from '../directory/directory.ts';
-import type { Agents } from './agents.ts';
+import type { Agent, Agents } from './agents.ts';
 import { askAll } from './ask-all.ts';
 
 interface Place {
@@ -50,22 +50,16 @@ export class JobPlaces {
 
   async #search(job: string, call: Call): Promise<{ readonly host: Host; readonly domain: string }> {
     const mayRead = ({ job: { accepted } }: JobView) => may(call, 'read', accepted.domain);
-    const hosts = this.#directory.hosts();
-    const ask = await askAll(
-      hosts,
-      (host) => this.#agents.of(host),
-      async (agent, asked) => await agent.getInfo({ jobId: job }, asked),
-      call,
-      mayRead,
-    );
-    const found = ask.answers.find(({ answer }) => mayRead(answer));
+    const ask = async (agent: Agent, asked: Call) => await agent.getInfo({ jobId: job }, asked);
+    const all = await askAll(this.#directory.hosts(), this.#agents, ask, call, mayRead);
+    const found = all.answers.find(({ answer }) => mayRead(answer));
     if (found !== undefined) {
       this.remember(found.answer);
       return { host: found.host, domain: found.answer.job.accepted.domain };
     }
-    const other = ask.refusals.find(({ reason }: BlockJobError) => reason !== 'JOB_NOT_FOUND');
+    const other = all.refusals.find(({ reason }: BlockJobError) => reason !== 'JOB_NOT_FOUND');
     if (other !== undefined) throw other;
-    const silent = [...ask.unreachable, ...missingHosts(this.#directory)];
+    const silent = [...all.unreachable, ...missingHosts(this.#directory)];
     // The absence is not proved if a host could not be asked.
     const [host, ...others] = silent;
     const orOn = others.length === 0 ? '' : `, or on ${others.join(', ')}`;

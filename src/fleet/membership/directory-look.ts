@@ -1,5 +1,4 @@
 /** The state in etcd of some domains, and of their hosts. */
-
 import { domainKey, hostKey, type OwnedList, ownedKey, readDomain, readOwned } from '../directory/layout.ts';
 import type { Etcd } from '../etcd/client.ts';
 import type { Entry } from '../etcd/keys.ts';

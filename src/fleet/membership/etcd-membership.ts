@@ -54,14 +54,9 @@ export class EtcdMembership implements Membership {
   constructor(options: EtcdMembershipOptions) {
     const { etcd, host, log } = options;
     this.#options = options;
-    this.#watcher = new Watcher(etcd, {
-      live: (live, why) => {
-        if (!live)
-          log.debug(
-            { error: why?.message },
-            'The directory is not being followed; the lease limits how long ownership is certain',
-          );
-      },
+    this.#watcher = new Watcher(etcd, (live, why) => {
+      const text = 'The directory is not being followed; the lease limits how long ownership is certain';
+      if (!live) log.debug({ error: why?.message }, text);
     });
     this.#claims = new Claims({ etcd, watcher: this.#watcher, host, log, changed: () => this.changes.notify() });
     this.#watcher.start();
