@@ -12,14 +12,11 @@ import type { JobsMessage } from '../core/jobs-message.ts';
 import type { JobRef } from '../core/requests.ts';
 import { may, mustOperate, notThere, unknownFor } from '../core/rights.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page, pageSize } from '../core/rules/list.ts';
-import type { Policy } from './policy.ts';
+import type { PolicyFile } from './policy-file.ts';
 import { seenJobs } from './seen-jobs.ts';
 
 /** A policy that may change during a call. */
-export interface LivePolicy {
-  readonly now: Policy;
-  onChange(listener: () => void): Disposable;
-}
+export type LivePolicy = Pick<PolicyFile, 'now' | 'onChange'>;
 
 interface PageAsked {
   readonly pageSize: number;

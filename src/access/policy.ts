@@ -6,7 +6,6 @@
  * A caller is named by its certificate (its SPIFFE id, or its DNS name), a domain by its name; * stands for any text.
  * The rights of several entries add up, and a caller that may operate may also read. Everything else is refused.
  */
-
 import { type Grant, grants, LARGEST_GRANT_BYTES, type Right } from '../core/grant.ts';
 import { fits } from '../core/pattern.ts';
 import { isRecord, isTexts, recordIn } from '../lib/record.ts';

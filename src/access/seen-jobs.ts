@@ -6,10 +6,11 @@
 import { createHash } from 'node:crypto';
 import type { BlockJobs, Call, Requests } from '../core/block-jobs.ts';
 import { type JobsMessage, type Position, type Positions, positionsIn } from '../core/jobs-message.ts';
+import type { PolicyFile } from './policy-file.ts';
 
 interface Seen {
   readonly jobs: Pick<BlockJobs, 'watchJobs'>;
-  readonly policy: { onChange(listener: () => void): Disposable };
+  readonly policy: Pick<PolicyFile, 'onChange'>;
 }
 
 export async function* seenJobs(

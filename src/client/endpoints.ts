@@ -1,4 +1,5 @@
 /** The addresses of the service, each with its channel; one of them is current. */
+import { addAbortListener } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createSecureContext } from 'node:tls';
 import { type ChannelCredentials, type ClientOptions, connectivityState, credentials } from '@grpc/grpc-js';
@@ -49,18 +50,13 @@ export class Endpoint implements Disposable {
       const state = channel.getConnectivityState(true);
       if (state === connectivityState.READY || state === connectivityState.TRANSIENT_FAILURE) return;
       const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const leave = () => reject(signal?.reason);
-      signal?.addEventListener('abort', leave, { once: true });
+      using _leaving = signal && addAbortListener(signal, () => reject(signal.reason));
       channel.watchConnectivityState(state, dateAt(until), (late) => {
         if (late === undefined) resolve();
         else if (until < patientUntil) reject(this.#lost('DEADLINE_EXCEEDED', 'no connection in time'));
         else reject(this.#lost('UNAVAILABLE', `no connection in ${CONNECT_WITHIN_MS} ms`));
       });
-      try {
-        await promise;
-      } finally {
-        signal?.removeEventListener('abort', leave);
-      }
+      await promise;
     }
   }
 

@@ -1,4 +1,5 @@
 /** The messages of a watch: of one stream after another, as the service and the network allow. */
+import { addAbortListener } from 'node:events';
 import { type ClientReadableStream, Metadata } from '@grpc/grpc-js';
 import { deadlineOf, forTimer } from './durations.ts';
 import type { Endpoint, Endpoints } from './endpoints.ts';
@@ -49,8 +50,7 @@ async function* messagesOf<Response>(
   const stream = open(new Metadata(), deadlineOf(deadlineMs));
   const all = (stream as AsyncIterable<Response>)[Symbol.asyncIterator]();
   let isSilent = false;
-  const leave = () => stream.cancel();
-  signal?.addEventListener('abort', leave, { once: true });
+  using _leaving = signal && addAbortListener(signal, () => stream.cancel());
   try {
     for (;;) {
       // Runs while the client waits for a message, not while the reader is slow.
@@ -67,7 +67,6 @@ async function* messagesOf<Response>(
     if (isSilent) throw BlockJobError.onTheWay('UNAVAILABLE', `${endpoint.address}: silent for ${silenceMs} ms`);
     throw isServiceError(error) ? errorOfCall(error, endpoint.address) : error;
   } finally {
-    signal?.removeEventListener('abort', leave);
     stream.cancel();
   }
 }

@@ -1,4 +1,5 @@
 /** One call with one answer: repeated if there is no answer. */
+import { addAbortListener } from 'node:events';
 import { type ClientUnaryCall, Metadata, type ServiceError } from '@grpc/grpc-js';
 import { deadlineOf } from './durations.ts';
 import type { Endpoint, Endpoints } from './endpoints.ts';
@@ -53,11 +54,6 @@ async function once<Request, Response>(
     if (error === null) resolve(response);
     else reject(signal?.aborted === true ? signal.reason : errorOfCall(error, address));
   });
-  const leave = () => running.cancel();
-  signal?.addEventListener('abort', leave, { once: true });
-  try {
-    return await promise;
-  } finally {
-    signal?.removeEventListener('abort', leave);
-  }
+  using _leaving = signal && addAbortListener(signal, () => running.cancel());
+  return await promise;
 }

@@ -19,14 +19,11 @@ export async function* watch(
     if (cursor === 'seen') continue;
     // From here on the job is fixed, even if the disk gets another one.
     const id = event.job?.id;
-    next = { ...next, afterRevision: cursor, ...(id === undefined ? {} : { job: refTo(id) }) };
+    next = { ...next, afterRevision: cursor };
+    if (id !== undefined) next.job = { name: { $case: 'jobId', value: id } };
     yield event;
     if (isLast(event)) return;
   }
-}
-
-function refTo(value: string): NonNullable<WatchJobRequest['job']> {
-  return { name: { $case: 'jobId', value } };
 }
 
 /** The position of a watch after this event, or 'seen' if it was seen before. Throws if events are missing. */

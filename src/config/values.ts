@@ -10,12 +10,8 @@ export function parseListen(text: string): Address {
 }
 
 export function parsePage(text: string): Port | 'off' {
-  if (text === 'off') return text;
-  const address = parseAddress(text);
-  if (typeof address === 'string' || 'unixSocket' in address) {
-    throw new InvalidArgumentError('Give HOST:PORT, for example 127.0.0.1:50080, or off.');
-  }
-  if (isLoopback(address.host)) return address;
+  const address = portOrOff(text, '127.0.0.1:50080');
+  if (address === 'off' || isLoopback(address.host)) return address;
   throw new InvalidArgumentError(
     `${address.host} is not loopback, and the page shows everything to every client: it has no callers' names. ` +
       'Serve it on 127.0.0.1, and reach it through ssh -L.',
@@ -23,9 +19,13 @@ export function parsePage(text: string): Port | 'off' {
 }
 
 export function parseMetrics(text: string): Port | 'off' {
+  return portOrOff(text, '127.0.0.1:9464');
+}
+
+function portOrOff(text: string, example: string): Port | 'off' {
   const address = text === 'off' ? text : parseAddress(text);
   if (address === 'off' || (typeof address === 'object' && 'host' in address)) return address;
-  throw new InvalidArgumentError('Give HOST:PORT, for example 127.0.0.1:9464, or off.');
+  throw new InvalidArgumentError(`Give HOST:PORT, for example ${example}, or off.`);
 }
 
 export function parseNamed(text: string): { name: string; socketPath: string } {
@@ -35,17 +35,15 @@ export function parseNamed(text: string): { name: string; socketPath: string } {
   return { name: text.slice(0, at), socketPath: resolve(text.slice(at + 1)) };
 }
 
-export function parsePattern(text: string): string {
-  if (text !== '' && !text.includes('/')) return text;
-  throw new InvalidArgumentError(
-    'Give the name of a socket without its folder, with * for any text, for example *.qmp.',
-  );
-}
+export const parsePattern = matching(
+  /^[^/]+$/,
+  'Give the name of a socket without its folder, with * for any text, for example *.qmp.',
+);
 
-export function parseOwner(text: string): string {
-  if (/^[0-9a-f]{6}$/.test(text)) return text;
-  throw new InvalidArgumentError('Give six of the digits 0-9 and a-f: those after bj in the id of a job.');
-}
+export const parseOwner = matching(
+  /^[0-9a-f]{6}$/,
+  'Give six of the digits 0-9 and a-f: those after bj in the id of a job.',
+);
 
 export type AllowedDestination =
   | { readonly folder: string }
@@ -59,15 +57,22 @@ export function parseAllowed(text: string): AllowedDestination {
   return { host: host.replaceAll(/[[\]]/g, ''), port: port === undefined ? undefined : Number(port) };
 }
 
-export function parseHostName(text: string): string {
-  // It is a part of keys and of ids, and people type it.
-  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/.test(text)) return text;
-  throw new InvalidArgumentError('Give a host name: letters, digits, ".", "-" and "_".');
-}
+/** It is a part of keys and of ids, and people type it. */
+export const parseHostName = matching(
+  /^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$/,
+  'Give a host name: letters, digits, ".", "-" and "_".',
+);
 
-export function parseAdvertised(text: string): string {
-  if (/^(\[[0-9a-fA-F:]+\]|[^:/[\]\s]+):\d{1,5}$/.test(text)) return text;
-  throw new InvalidArgumentError('Give HOST:PORT, at which gateways reach this agent.');
+export const parseAdvertised = matching(
+  /^(\[[0-9a-fA-F:]+\]|[^:/[\]\s]+):\d{1,5}$/,
+  'Give HOST:PORT, at which gateways reach this agent.',
+);
+
+function matching(pattern: RegExp, instead: string): (text: string) => string {
+  return (text) => {
+    if (pattern.test(text)) return text;
+    throw new InvalidArgumentError(instead);
+  };
 }
 
 export function parseFile(text: string): string {

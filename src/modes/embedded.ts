@@ -1,5 +1,4 @@
 /** One process for one machine: its agent, and a server for it. It closes them in reverse order. */
-
 import type { EmbeddedConfig } from '../config/config.ts';
 import { openHost, takeState } from './host.ts';
 import { certificatesOf, serveUntil, stopRequested } from './serving.ts';

@@ -1,5 +1,4 @@
 /** The log: JSON lines on standard error. Its texts may come from others, so all are cut. Its reader is not waited for. */
-
 import { type Logger, pino } from 'pino';
 import { cut, cutError, cutText } from '../lib/cut.ts';
 import { defined } from '../lib/defined.ts';
@@ -34,10 +33,7 @@ export function logInto(out: { write(line: string): void }, { level, mixin }: Lo
     {
       level,
       ...defined({ mixin }),
-      formatters: {
-        log: (fields) => fieldsOf(fields),
-        bindings: (fields) => fieldsOf(fields),
-      },
+      formatters: { log: fieldsOf, bindings: fieldsOf },
       serializers: { err: (error: unknown) => (error instanceof Error ? cutError(error) : cut(error)) },
       hooks: {
         logMethod(given, method) {

@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import { Guarded } from '../access/guarded.ts';
 import { PolicyFile } from '../access/policy-file.ts';
-import type { ServingConfig } from '../config/config.ts';
+import type { ServingConfig, Sideline } from '../config/config.ts';
 import type { BlockJobs } from '../core/block-jobs.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { Certificates } from '../grpc/certificates.ts';
@@ -11,7 +11,6 @@ import type { Observer } from '../lib/observer.ts';
 import { BUILD, VERSION } from '../lib/version.ts';
 import type { RunningPage, servePage } from '../page/page.ts';
 import { say } from './log.ts';
-import { beside } from './sideline.ts';
 
 /** Undefined for plaintext. Throws with what is wrong with the files. */
 export function certificatesOf({ tls }: ServingConfig, log: Logger): Certificates | undefined {
@@ -71,4 +70,18 @@ export async function stopRequested(): Promise<string> {
   return await new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
   });
+}
+
+/**
+ * Opens a part that does not prevent jobs, unless the operator has asked for it: undefined if it could not be opened and
+ * is optional; the log says why. Rejects if it was requested.
+ */
+export async function beside<T>({ isAsked }: Sideline, open: () => Promise<T>, log: Logger): Promise<T | undefined> {
+  try {
+    return await open();
+  } catch (error) {
+    if (isAsked) throw error;
+    log.warn(`An optional part is left out: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
 }

@@ -10,7 +10,7 @@ import { Meters } from '../metrics/meters.ts';
 import { addService } from '../metrics/service.ts';
 import type { Traces } from '../tracing/traces.ts';
 import { type Log, openLog } from './log.ts';
-import { beside } from './sideline.ts';
+import { beside } from './serving.ts';
 
 type Config = EmbeddedConfig | AgentConfig | GatewayConfig;
 

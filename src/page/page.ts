@@ -1,14 +1,13 @@
 /** The web page: its files, and the contract's reading methods for it, on a port of this machine alone. */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { BlockJobs } from '../core/block-jobs.ts';
 import { BlockJobError, failure } from '../core/errors.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { connectHandler } from '../grpc/connect.ts';
-import { inUrl, type Port } from '../lib/address.ts';
-import { whyRefused } from './guard.ts';
+import { inUrl, isLoopback, type Port } from '../lib/address.ts';
 
 export interface RunningPage {
   /** The address for browsers, with the chosen port if 0 was requested. */
@@ -109,6 +108,30 @@ export async function servePage(jobs: BlockJobs, { at, info, log }: PageOptions)
       clearTimeout(timer);
     },
   };
+}
+
+/**
+ * The reason why a request is not answered; undefined if it comes from the page itself. A browser acts for its user on
+ * this machine, and every page that it shows can send requests to its ports; the browser's headers tell these apart.
+ */
+function whyRefused(headers: IncomingHttpHeaders): string | undefined {
+  // A foreign page whose own name leads here (DNS rebinding) comes with that name. The port may differ: that of a
+  // tunnel.
+  const host = headers.host ?? '';
+  // The answering code makes a URL of it, and throws if it is not one.
+  if (!isLoopback(hostNameIn(host)) || !URL.canParse(`http://${host}`)) {
+    return 'use a name of this machine for this page: http://127.0.0.1:PORT/ or http://localhost:PORT/';
+  }
+  if (headers.origin !== undefined && headers.origin !== `http://${host}`) return 'this page answers only itself';
+  const site = headers['sec-fetch-site'] ?? 'none';
+  const isFollowedLink = headers['sec-fetch-mode'] === 'navigate';
+  if (site !== 'same-origin' && site !== 'none' && !isFollowedLink) return 'this page answers only itself';
+  return undefined;
+}
+
+/** The host of HOST, HOST:PORT or [HOST]:PORT. */
+function hostNameIn(host: string): string {
+  return (/^\[([^\]]*)\](?::\d+)?$/.exec(host) ?? /^([^:]*)(?::\d+)?$/.exec(host))?.[1] ?? '';
 }
 
 function whyNot(error: unknown): string {

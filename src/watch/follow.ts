@@ -8,9 +8,7 @@ import type { JobView } from '../core/job/job-view.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { timestamp } from '../lib/clock.ts';
 import type { Feed } from './feed.ts';
-
-/** A longer silence looks like a dead connection. */
-const HEARTBEAT_MS = 15_000;
+import { HEARTBEAT_MS } from './follow-jobs.ts';
 
 /** The job when the watch begins. */
 export interface JobNow {
