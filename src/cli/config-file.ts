@@ -1,5 +1,4 @@
 /** The configuration file: named contexts, each a service and the way to reach it. */
-
 import { readFile, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';

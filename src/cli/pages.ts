@@ -2,14 +2,14 @@
 import { EXIT, type ExitCode } from './exit.ts';
 import type { CliRun } from './run.ts';
 
-interface Page<Item> {
-  readonly items: readonly Item[];
+interface Page {
   readonly nextPageToken: string;
   readonly unreachableHosts: readonly string[];
 }
 
-export async function allPages<Item>(
-  pageAt: (token: string) => Promise<Page<Item>>,
+export async function allPages<Answer extends Page, Item>(
+  pageAt: (token: string) => Promise<Answer>,
+  itemsOf: (answer: Answer) => readonly Item[],
   limit = Infinity,
 ): Promise<{ items: Item[]; unreachableHosts: string[] }> {
   const items: Item[] = [];
@@ -17,7 +17,7 @@ export async function allPages<Item>(
   let token = '';
   do {
     const page = await pageAt(token);
-    items.push(...page.items);
+    items.push(...itemsOf(page));
     for (const host of page.unreachableHosts) hosts.add(host);
     token = page.nextPageToken;
   } while (token !== '' && items.length < limit);

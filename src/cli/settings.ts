@@ -1,17 +1,11 @@
 /** The service to ask, and the form of results: from flags, the environment and the configuration file. */
-
 import { type Command, Option } from 'commander';
 import type { ConnectOptions } from '../client/index.ts';
 import { defined } from '../lib/defined.ts';
 import { ConfigFile, type Context } from './config-file.ts';
 import { type Terminal, UsageError } from './terminal.ts';
 
-export interface GlobalFlags {
-  readonly address?: readonly string[];
-  readonly ca?: string;
-  readonly cert?: string;
-  readonly key?: string;
-  readonly serverName?: string;
+export interface GlobalFlags extends Partial<Context> {
   readonly context?: string;
   readonly config?: string;
   readonly output?: 'text' | 'json';

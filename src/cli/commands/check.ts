@@ -1,5 +1,4 @@
 /** `blockjob check`: asks whether an operation of another tool is allowed now. */
-
 import { Argument, Command } from 'commander';
 import { errorOfStatus, Operation } from '../../client/index.ts';
 import { defined } from '../../lib/defined.ts';

@@ -19,10 +19,9 @@ function leftoversCommand(run: Run): Command {
   return command.action(async (domain = '') => {
     await run(command, 'reads', async (session) => {
       const { client, signal } = session;
-      const { items, unreachableHosts } = await allPages(async (pageToken) => {
-        const { leftovers, ...page } = await client.listLeftovers({ domain: String(domain), pageToken }, { signal });
-        return { ...page, items: leftovers };
-      });
+      const request = { domain: String(domain) };
+      const pageAt = async (pageToken: string) => await client.listLeftovers({ ...request, pageToken }, { signal });
+      const { items, unreachableHosts } = await allPages(pageAt, ({ leftovers }) => leftovers);
       for (const one of items) session.tell({ type: 'leftover', leftover: Leftover.toJSON(one) }, leftoverInWords(one));
       if (items.length === 0) session.note('there are no leftovers');
       const free = items.filter(({ blockedBy }) => blockedBy === '');

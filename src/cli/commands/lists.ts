@@ -1,6 +1,6 @@
 /** The commands that list: domains, disks, jobs, leftovers. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { ForeignJob, Job_State } from '../../client/index.ts';
+import { ForeignJob, Job_State, type ListJobsResponse } from '../../client/index.ts';
 import { EXIT } from '../exit.ts';
 import { addFilters, type FilterFlags, filtersOf } from '../labels.ts';
 import { allPages, tellUnreachable } from '../pages.ts';
@@ -24,10 +24,8 @@ function domainsCommand(run: Run): Command {
     const { host = '' }: { host?: string } = command.opts();
     await run(command, 'reads', async (session) => {
       const { client, signal } = session;
-      const { items, unreachableHosts } = await allPages(async (pageToken) => {
-        const { domains, ...page } = await client.listDomains({ host, pageToken }, { signal });
-        return { ...page, items: domains };
-      });
+      const pageAt = async (pageToken: string) => await client.listDomains({ host, pageToken }, { signal });
+      const { items, unreachableHosts } = await allPages(pageAt, ({ domains }) => domains);
       if (session.isJson)
         for (const domain of items) session.tell({ type: 'domain', domain: jsonOfDomain(domain) }, []);
       else session.tell({ type: 'domain' }, table(['DOMAIN', 'HOST', 'GUEST', 'QEMU', 'UUID'], items.map(domainRow)));
@@ -82,15 +80,14 @@ function jobsCommand(run: Run): Command {
       const { client, signal } = session;
       const foreign: ForeignJob[] = [];
       const silent: string[] = [];
-      const { items, unreachableHosts } = await allPages(async (pageToken) => {
-        const { jobs, foreignJobs, unreachableDomains, ...page } = await client.listJobs(
-          { domain: String(domain), ...filtersOf(flags), stateFilter, pageToken },
-          { signal },
-        );
+      const request = { domain: String(domain), ...filtersOf(flags), stateFilter };
+      const pageAt = async (pageToken: string) => await client.listJobs({ ...request, pageToken }, { signal });
+      const itemsOf = ({ jobs, foreignJobs, unreachableDomains }: ListJobsResponse) => {
         foreign.push(...foreignJobs);
         silent.push(...unreachableDomains);
-        return { ...page, items: jobs };
-      }, limit);
+        return jobs;
+      };
+      const { items, unreachableHosts } = await allPages(pageAt, itemsOf, limit);
       if (session.isJson) {
         for (const job of items) session.tell({ type: 'job', job: jsonOfJob(job) }, []);
         for (const job of foreign) session.tell({ type: 'foreign', foreign: ForeignJob.toJSON(job) }, []);

@@ -40,11 +40,9 @@ export function watchCommand(run: Run): Command {
       const { client, signal } = session;
       if (ref !== undefined)
         return await watch(session, [jobIn(await client.getInfo({ job: ref }, { signal }))], flags);
-      const { items, unreachableHosts } = await allPages(async (pageToken) => {
-        const request = { domain: flags.domain ?? '', stateFilter: [...ACTIVE], pageToken };
-        const { jobs, ...page } = await client.listJobs(request, { signal });
-        return { ...page, items: jobs };
-      });
+      const request = { domain: flags.domain ?? '', stateFilter: [...ACTIVE] };
+      const pageAt = async (pageToken: string) => await client.listJobs({ ...request, pageToken }, { signal });
+      const { items, unreachableHosts } = await allPages(pageAt, ({ jobs }) => jobs);
       const code = tellUnreachable(session, unreachableHosts);
       if (items.length === 0) session.note('no job is active');
       const watched = items.length === 0 ? EXIT.done : await watch(session, items, flags);
