@@ -49,7 +49,7 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
     host: accepted.host,
     kind: toEnum(JobKind, 'JOB_KIND', accepted.kind),
     state: toEnum(Job_State, 'STATE', job.state),
-    pauseReason: job.pauseReason === undefined ? 0 : toEnum(PauseReason, 'PAUSE_REASON', job.pauseReason),
+    pauseReason: numberOf(PauseReason, 'PAUSE_REASON', job.pauseReason),
     progress: progress && fromProgress(progress),
     bandwidthBytesPerSecond: BigInt(job.bandwidthBytesPerSecond),
     destination: fromDestination(accepted),
@@ -155,10 +155,7 @@ function fromProgress(progress: Progress): ProgressMessage {
 function fromOutcome(outcome: Outcome): OutcomeMessage {
   return {
     guestWritesTo: outcome.guestWritesTo ?? '',
-    destinationContent:
-      outcome.destinationContent === undefined
-        ? DestinationContent.DESTINATION_CONTENT_UNSPECIFIED
-        : toEnum(DestinationContent, 'DESTINATION_CONTENT', outcome.destinationContent),
+    destinationContent: numberOf(DestinationContent, 'DESTINATION_CONTENT', outcome.destinationContent),
     asOf: date(outcome.asOf),
     safeToDelete: outcome.safeToDelete.map(({ sharedStorage = '', ...file }) => ({ ...file, sharedStorage })),
     evidence: outcome.evidence.map((one) => ({

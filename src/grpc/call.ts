@@ -1,4 +1,5 @@
 /** One gRPC call as the service sees it: a signal for the waiting caller, an answer or an error, an audit line. */
+import { addAbortListener, once } from 'node:events';
 import {
   type handleServerStreamingCall,
   type handleUnaryCall,
@@ -12,10 +13,9 @@ import type { Call } from '../core/block-jobs.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
 import { momentOf } from '../lib/clock.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
-import { peerOf, textOf } from './identity.ts';
+import { peerOf } from './identity.ts';
 import type { Refusals } from './refusals.ts';
-import { answerTo, hides, reasonIn } from './status.ts';
-import { writeAll } from './stream.ts';
+import { answerTo, hiddenBy, reasonIn } from './status.ts';
 
 export interface CallContext {
   readonly log: Logger;
@@ -91,11 +91,11 @@ export function unary<Request, Response>(
 
 /** An invalid request has no details to log. */
 function auditOf<Request>({ request }: { readonly request: Request }, audit: Audit<Request>) {
-  return isWellFormed(request) ? audit(request) : {};
+  return request instanceof RefusedRequest ? {} : audit(request);
 }
 
 function serving({ metadata }: AnyCall, rpc: string, isStream: boolean): Doing {
-  return { does: 'serve', rpc, isStream, header: (key) => textOf(metadata, key) };
+  return { does: 'serve', rpc, isStream, header: (key) => metadata.get(key)[0]?.toString() };
 }
 
 async function answerUnary<Request, Response>(
@@ -107,15 +107,9 @@ async function answerUnary<Request, Response>(
   const asked = callOf(call, context, context.endCalls);
   const { signal } = asked;
   const leaves = Promise.withResolvers<never>();
-  const leave = () => leaves.reject(signal.reason);
-  signal.addEventListener('abort', leave, { once: true });
-  if (signal.aborted) leave();
-  try {
-    // The end of a call does not wait for work that ignores the signal, for example a question to a QEMU that hangs.
-    return await Promise.race([handle(call.request, asked), leaves.promise]);
-  } finally {
-    signal.removeEventListener('abort', leave);
-  }
+  using _leaving = addAbortListener(signal, () => leaves.reject(signal.reason));
+  // The end of a call does not wait for work that ignores the signal, for example a question to a QEMU that hangs.
+  return await Promise.race([handle(call.request, asked), leaves.promise]);
 }
 
 export function serverStream<Request, Response>(
@@ -152,6 +146,25 @@ export function serverStream<Request, Response>(
   };
 }
 
+/**
+ * Writes until the end, or until the signal; then the source has to finish (its `finally` blocks run). Back-pressure is
+ * here and nowhere else.
+ */
+async function writeAll<Request, Response>(
+  call: ServerWritableStream<Request, Response>,
+  source: AsyncIterable<Response>,
+  signal: AbortSignal,
+): Promise<void> {
+  for await (const message of source) {
+    if (signal.aborted) return;
+    // A slow reader stops the source here: one message waits, not a queue.
+    if (call.write(message)) continue;
+    await once(call, 'drain', { signal }).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+  }
+}
+
 type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
 
 function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEnds: AbortSignal): Call {
@@ -162,9 +175,12 @@ function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEn
       why: `${caller ?? 'it'} is not one of the gateways of this agent; send the request to a gateway`,
     });
   }
+  const left = new AbortController();
+  // Comes when the caller has gone, at its deadline, and at the normal end, too; then nobody listens any more.
+  call.once('cancelled', () => left.abort());
   const deadlineMs = momentOf(call.getDeadline());
   return {
-    signal: leaving(call, serverEnds),
+    signal: AbortSignal.any([left.signal, serverEnds]),
     // Without one gRPC reports infinity.
     deadlineMs: deadlineMs === Infinity ? undefined : deadlineMs,
     caller,
@@ -176,12 +192,6 @@ function callOf(call: AnyCall, { gateways, onlyGateways }: CallContext, serverEn
 /** A caller's refused requests are audited, including reads. */
 function isDenied({ code }: Partial<StatusObject>, error: unknown): boolean {
   return code === status.PERMISSION_DENIED || code === status.UNAUTHENTICATED || 'hides' in hiddenBy(error);
-}
-
-/** For our own log: the object that does not exist for the caller. */
-function hiddenBy(error: unknown): { readonly hides?: string } {
-  const hidden = hides(error);
-  return hidden === undefined ? {} : { hides: hidden.text };
 }
 
 function noteRefused(context: CallContext, by: Asking, reason: string, asked: object, message: string): void {
@@ -197,18 +207,6 @@ type Asking = ReturnType<typeof whoAsks>;
 function whoAsks(call: AnyCall, { gateways }: CallContext) {
   const { caller, via } = peerOf(call, gateways);
   return { caller, via, address: call.getPeer() };
-}
-
-/** Aborted when the caller has gone or its deadline has passed, or when the server ends. */
-function leaving(call: AnyCall, serverEnds: AbortSignal): AbortSignal {
-  const left = new AbortController();
-  // Comes at the normal end, too; then nobody listens any more.
-  call.once('cancelled', () => left.abort());
-  return AbortSignal.any([left.signal, serverEnds]);
-}
-
-function isWellFormed(request: unknown): boolean {
-  return !(request instanceof RefusedRequest);
 }
 
 function throwIfRefused(request: unknown): void {

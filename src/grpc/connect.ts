@@ -40,7 +40,7 @@ export interface ConnectProtocolOptions {
 /** The rest of the contract is not found here. */
 export function connectHandler(jobs: BlockJobs, options: ConnectProtocolOptions): RequestListener {
   const reading = readingOf(jobs);
-  const handler = connectNodeAdapter({
+  return connectNodeAdapter({
     grpc: false,
     grpcWeb: false,
     // A page of another site cannot send it without a preflight request, which is not answered.
@@ -67,7 +67,6 @@ export function connectHandler(jobs: BlockJobs, options: ConnectProtocolOptions)
       unary(router, getServerInfo, Server.getServerInfo, tell, options);
     },
   });
-  return (request, response) => handler(request, response);
 }
 
 function unary<Request, Response>(

@@ -2,32 +2,21 @@
 import type { handleServerStreamingCall, UntypedServiceImplementation } from '@grpc/grpc-js';
 import type {
   BlockJobServiceServer,
+  SetSpeedRequest,
   StartCopyRequest,
   WatchJobRequest,
   WatchJobsRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import type { DomainServiceServer } from '../../generated/blockjob/v1/domain_service.ts';
 import type { JobRef } from '../../generated/blockjob/v1/job.ts';
-import {
-  type GetServerInfoRequest,
-  type GetServerInfoResponse,
-  type ServerServiceServer,
-} from '../../generated/blockjob/v1/server_service.ts';
-import type { BlockJobs, Call, Started } from '../core/block-jobs.ts';
-import { CALLS, type Operating, type Reading } from '../core/calls.ts';
-import type { JobView } from '../core/job/job-view.ts';
+import type { GetServerInfoRequest, ServerServiceServer } from '../../generated/blockjob/v1/server_service.ts';
+import type { BlockJobs, Call, Requests } from '../core/block-jobs.ts';
+import { CALLS, type Changing, type Operating, type Reading, type Starting } from '../core/calls.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { fromJobView, fromReclaimResult, fromStarted } from './answers.ts';
 import { type Audit, type CallContext, serverStream, unary } from './call.ts';
 import { readingOf, serverInfoFor } from './reading.ts';
-import {
-  toAbortRequest,
-  toCommitRequest,
-  toCopyRequest,
-  toPauseRequest,
-  toRebaseRequest,
-  toSetSpeedRequest,
-} from './requests.ts';
+import { toAbortRequest, toChangeRequest, toCommitRequest, toCopyRequest, toRebaseRequest } from './requests.ts';
 
 type Handlers<Server extends UntypedServiceImplementation> = {
   readonly [Rpc in keyof Server as string extends Rpc ? never : Rpc]: Server[Rpc];
@@ -57,55 +46,38 @@ export function blockJobHandlers(
   context: CallContext,
 ): Omit<Handlers<BlockJobServiceServer>, keyof Streams> & Streams {
   const { read, write } = servedBy(context);
-  const start = <Request extends Pick<StartCopyRequest, 'disk'>>(
-    rpc: Operating,
-    run: (request: Request, call: Call) => Promise<Started>,
+  const [starting, changing]: [Starting, Changing] = [jobs, jobs];
+  const start = <Rpc extends keyof Starting, Request extends Pick<StartCopyRequest, 'disk'>>(
+    rpc: Rpc,
+    toRequest: (message: Request) => Requests[Rpc],
     audit: Audit<Request>,
   ) =>
     write(
       rpc,
-      async (request: Request, call) => fromStarted(await run(request, call)),
-      (request) => ({ domain: request.disk?.domain, disk: request.disk?.disk, ...audit(request) }),
+      async (message: Request, call) => fromStarted(await starting[rpc](toRequest(message), call)),
+      (message) => ({ domain: message.disk?.domain, disk: message.disk?.disk, ...audit(message) }),
     );
-  const change = <Request extends { job?: JobRef | undefined }>(
-    rpc: Operating,
-    run: (request: Request, call: Call) => Promise<JobView>,
+  const change = <Rpc extends keyof Changing, Request extends { job?: JobRef | undefined }>(
+    rpc: Rpc,
+    toRequest: (message: Request) => Requests[Rpc],
     audit: Audit<Request> = () => ({}),
   ) =>
     write(
       rpc,
-      async (request: Request, call) => ({ job: fromJobView(await run(request, call)) }),
-      (request) => ({ job: request.job?.name?.value, ...audit(request) }),
+      async (message: Request, call) => ({ job: fromJobView(await changing[rpc](toRequest(message), call)) }),
+      (message) => ({ job: message.job?.name?.value, ...audit(message) }),
     );
   const reading = readingOf(jobs);
   return {
-    startCopy: start(
-      'startCopy',
-      async (request, call) => await jobs.startCopy(toCopyRequest(request), call),
-      ({ destination }) => ({ destination: destination?.target?.value }),
-    ),
-    rebase: start(
-      'rebase',
-      async (request, call) => await jobs.rebase(toRebaseRequest(request), call),
-      ({ base, flags }) => ({ base, flags }),
-    ),
-    commit: start(
-      'commit',
-      async (request, call) => await jobs.commit(toCommitRequest(request), call),
-      ({ base, top, flags }) => ({ base, top, flags }),
-    ),
-    abort: change(
-      'abort',
-      async (request, call) => await jobs.abort(toAbortRequest(request), call),
-      ({ pivot, force }) => ({ pivot, force }),
-    ),
-    setSpeed: change(
-      'setSpeed',
-      async (request, call) => await jobs.setSpeed(toSetSpeedRequest(request), call),
-      ({ bandwidthBytesPerSecond }) => ({ bandwidth: String(bandwidthBytesPerSecond) }),
-    ),
-    pause: change('pause', async (request, call) => await jobs.pause(toPauseRequest(request), call)),
-    resume: change('resume', async (request, call) => await jobs.resume(toPauseRequest(request), call)),
+    startCopy: start('startCopy', toCopyRequest, ({ destination }) => ({ destination: destination?.target?.value })),
+    rebase: start('rebase', toRebaseRequest, ({ base, flags }) => ({ base, flags })),
+    commit: start('commit', toCommitRequest, ({ base, top, flags }) => ({ base, top, flags })),
+    abort: change('abort', toAbortRequest, ({ pivot, force }) => ({ pivot, force })),
+    setSpeed: change('setSpeed', toChangeRequest<SetSpeedRequest>, ({ bandwidthBytesPerSecond }) => ({
+      bandwidth: String(bandwidthBytesPerSecond),
+    })),
+    pause: change('pause', toChangeRequest),
+    resume: change('resume', toChangeRequest),
     getInfo: read('getInfo', reading.getInfo),
     listJobs: read('listJobs', reading.listJobs),
     watchJob: serverStream(context, CALLS.watch.rpc, reading.watchJob),
@@ -138,13 +110,9 @@ export function serverHandlers(
   context: CallContext,
 ): Handlers<ServerServiceServer> {
   return {
-    getServerInfo: unary<GetServerInfoRequest, GetServerInfoResponse>(
-      context,
-      'GetServerInfo',
-      async (_request, call): Promise<GetServerInfoResponse> => {
-        mayAsk(call);
-        return await Promise.resolve(serverInfoFor(call.caller, info));
-      },
-    ),
+    getServerInfo: unary(context, 'GetServerInfo', async (_request: GetServerInfoRequest, call) => {
+      mayAsk(call);
+      return await Promise.resolve(serverInfoFor(call.caller, info));
+    }),
   };
 }

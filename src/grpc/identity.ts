@@ -126,9 +126,3 @@ function plain(value: string): string {
     return '';
   }
 }
-
-/** The first value of a header. */
-export function textOf(metadata: Metadata, header: string): string | undefined {
-  const [value] = metadata.get(header);
-  return value === undefined ? undefined : value.toString();
-}

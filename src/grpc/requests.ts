@@ -7,8 +7,6 @@ import {
   type PauseRequest as PauseMessage,
   RebaseFlag,
   type RebaseRequest as RebaseMessage,
-  type ResumeRequest as ResumeMessage,
-  type SetSpeedRequest as SetSpeedMessage,
   type StartCopyRequest,
   type WatchJobRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
@@ -46,7 +44,7 @@ export function toCopyRequest({ destination, timeLimit, ...request }: StartCopyR
     writeMode: fromEnum(WriteMode, 'WRITE_MODE', request.writeMode),
     onReady: fromEnum(OnReady, 'ON_READY', request.onReady),
     onNoSpace: fromEnum(OnNoSpace, 'ON_NO_SPACE', request.onNoSpace),
-    pauseGuest: toPauseGuest(request.pauseGuest),
+    pauseGuest: fromEnum(PauseGuest, 'PAUSE_GUEST', request.pauseGuest),
     timeLimitMs: toMs(timeLimit),
     accept: toAccept(request.accept),
   };
@@ -71,15 +69,12 @@ export function toCommitRequest({ flags, ...request }: CommitMessage): Requests[
 }
 
 export function toAbortRequest({ job, pauseGuest, ...request }: AbortMessage): Requests['abort'] {
-  return { ...request, job: toJobRef(job), pauseGuest: toPauseGuest(pauseGuest) };
+  return { ...request, job: toJobRef(job), pauseGuest: fromEnum(PauseGuest, 'PAUSE_GUEST', pauseGuest) };
 }
 
-export function toSetSpeedRequest({ job, ...request }: SetSpeedMessage): Requests['setSpeed'] {
+/** SetSpeed, Pause, and Resume. */
+export function toChangeRequest<Message extends PauseMessage>({ job, ...request }: Message) {
   return { ...request, job: toJobRef(job) };
-}
-
-export function toPauseRequest({ job, requestId }: PauseMessage | ResumeMessage): Requests['pause'] {
-  return { job: toJobRef(job), requestId };
 }
 
 export function toListJobsRequest(message: ListJobsMessage): Requests['listJobs'] {
@@ -158,8 +153,4 @@ function toNbd({ server, exportName, tlsCredentialsId, tlsHostname }: NbdDestina
 
 function toAccept(values: readonly Accept[]) {
   return values.map((value) => fromEnum(Accept, 'ACCEPT', value));
-}
-
-function toPauseGuest(value: PauseGuest) {
-  return fromEnum(PauseGuest, 'PAUSE_GUEST', value);
 }

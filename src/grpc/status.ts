@@ -7,6 +7,7 @@ import { Status } from '../../generated/google/rpc/status.ts';
 import { catalogue, type Reason } from '../core/catalogue.ts';
 import { failureOfCall } from '../core/errno.ts';
 import { BlockJobError, type Failure, failure, known } from '../core/errors.ts';
+import { defined } from '../lib/defined.ts';
 
 /** The domain in ErrorInfo: the enum of the reasons, by its full name, which no other contract has. */
 const DOMAIN = 'blockjob.v1.ErrorReason';
@@ -81,13 +82,13 @@ export function reasonIn({ details }: Pick<StatusObject, 'details'>): string {
   return details.split(':', 1)[0] ?? '';
 }
 
-/** The hidden failure of an error, for our own log. */
-export function hides(error: unknown): Failure | undefined {
+/** For our own log: the object that the caller is told does not exist. */
+export function hiddenBy(error: unknown): { readonly hides?: string } {
   try {
-    return error instanceof BlockJobError ? error.hides : undefined;
+    return error instanceof BlockJobError ? defined({ hides: error.hides?.text }) : {};
   } catch {
     // A hostile error may throw here.
-    return undefined;
+    return {};
   }
 }
 

@@ -51,13 +51,9 @@ export interface DoorOptions {
 /** How often callers that do not read their answers are looked for. */
 const LOOK_MS = 250;
 
-const sum = (numbers: Iterable<number>) => Iterator.from(numbers).reduce((all, one) => all + one, 0);
-
 export class Door implements Disposable {
   readonly #inside: Inside;
-  readonly #limits: DoorLimits;
-  readonly #isGateway: DoorOptions['isGateway'];
-  readonly #log: Logger;
+  readonly #options: DoorOptions;
   readonly #connections = new Map<ServerHttp2Session, Connection>();
   readonly #sockets: Shares;
   readonly #open = new Set<Socket>();
@@ -71,11 +67,10 @@ export class Door implements Disposable {
   #looking: NodeJS.Timeout | undefined;
 
   /** Before the server listens. */
-  constructor(server: Server, { limits, isGateway, log }: DoorOptions) {
+  constructor(server: Server, options: DoorOptions) {
+    const { limits, isGateway, log } = options;
     this.#inside = server as unknown as Inside;
-    this.#limits = limits;
-    this.#isGateway = isGateway;
-    this.#log = log;
+    this.#options = options;
     this.#sockets = new Shares({ inAll: limits.connections, ofOne: limits.peerConnections });
     this.#tally = new Tally(log);
     Object.assign(this.#inside.commonServerOptions, {
@@ -120,8 +115,9 @@ export class Door implements Disposable {
   }
 
   #meet(session: ServerHttp2Session): void {
-    const isGateway = this.#isGateway?.(session) === true;
-    const streams = isGateway ? Math.max(LASTING.inAll, this.#limits.streams) : this.#limits.streams;
+    const { limits } = this.#options;
+    const isGateway = this.#options.isGateway?.(session) === true;
+    const streams = isGateway ? Math.max(LASTING.inAll, limits.streams) : limits.streams;
     if (isGateway) session.settings({ maxConcurrentStreams: streams });
     const headerBytes = isGateway ? HEADER_LIST_BYTES.gateway : HEADER_LIST_BYTES.plain;
     const options = { streams, headerBytes, arrivals: this.#arrivals, waitsForPlaces: isGateway };
@@ -183,7 +179,7 @@ export class Door implements Disposable {
   #trailersOf(why: Failure): OutgoingHttpHeaders {
     const known = this.#refusals.get(why.text);
     if (known !== undefined) return known;
-    const { code, details, metadata } = answerTo(new BlockJobError(why), this.#log);
+    const { code, details, metadata } = answerTo(new BlockJobError(why), this.#options.log);
     const trailers = {
       ':status': constants.HTTP_STATUS_OK,
       'content-type': 'application/grpc+proto',
@@ -197,9 +193,9 @@ export class Door implements Disposable {
 
   /** A caller that keeps others waiting is not waited for; the largest of the waiting ones goes, if all are too many. */
   #look(): void {
-    for (const connection of this.#connections.values()) connection.endStale(this.#limits);
+    for (const connection of this.#connections.values()) connection.endStale(this.#options.limits);
     const held = [...this.#connections.values()].map((one) => [one, one.heldBytes] as const);
-    if (sum(held.map(([, bytes]) => bytes)) > HELD_BYTES.inAll) {
+    if (held.reduce((sum, [, bytes]) => sum + bytes, 0) > HELD_BYTES.inAll) {
       const [[most] = []] = held.toSorted(([, a], [, b]) => b - a);
       this.#tally.count('Answers were not read, and their connections were closed', most?.peer ?? '');
       most?.end();

@@ -1,5 +1,4 @@
 /** Limits for what callers use. A limit that depends on the site is an option of the command line. */
-
 import { LARGEST_GRANT_BYTES } from '../../core/grant.ts';
 import { CALLER_LIMITS, type CallerLimits } from '../../core/limits.ts';
 

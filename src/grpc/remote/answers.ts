@@ -1,5 +1,4 @@
 /** Messages → core types: the answers of a remote service. */
-
 import {
   type ForeignJob as ForeignJobMessage,
   Leftover_Kind,
@@ -65,9 +64,9 @@ export function toJobView(message: JobMessage | undefined): JobView {
       requestId: message.requestId,
       state: namedOf(Job_State, 'STATE', message.state),
       revision: Number(message.revision),
-      createTime: timeOf(message.createTime) ?? '',
-      readyTime: timeOf(message.readyTime),
-      endTime: timeOf(message.endTime),
+      createTime: message.createTime?.toISOString() ?? '',
+      readyTime: message.readyTime?.toISOString(),
+      endTime: message.endTime?.toISOString(),
       pauseReason: enumName(PauseReason, 'PAUSE_REASON', message.pauseReason),
       bandwidthBytesPerSecond,
       failure: message.error && failureOf(message.error),
@@ -139,7 +138,7 @@ function toProgress(message: ProgressMessage): Progress {
     dirtyBytesPerSecond: Number(message.dirtyBytesPerSecond),
     etaMs: toMs(message.eta),
     convergence: enumName(Convergence, 'CONVERGENCE', message.convergence),
-    sampleTime: timeOf(message.sampleTime) ?? '',
+    sampleTime: message.sampleTime?.toISOString() ?? '',
     ...(message.toVerifyBytes > 0n && {
       verified: { bytes: Number(message.verifiedBytes), ofBytes: Number(message.toVerifyBytes) },
     }),
@@ -155,7 +154,7 @@ function toOutcome(message: OutcomeMessage | undefined): Outcome {
     ...(guestChangedByJobId === '' ? {} : { guestChangedBy: guestChangedByJobId }),
     ...(destinationChangedByJobId === '' ? {} : { destinationChangedBy: destinationChangedByJobId }),
     destinationContent: enumName(DestinationContent, 'DESTINATION_CONTENT', message.destinationContent),
-    asOf: timeOf(message.asOf),
+    asOf: message.asOf?.toISOString(),
     destinationRemoved: message.destinationRemoved,
     safeToDelete: message.safeToDelete.map(({ sharedStorage, ...file }) => ({
       ...file,
@@ -174,7 +173,7 @@ export function toJobEvent(message: JobEventMessage | undefined): JobEvent {
   return new JobEvent({
     ...toJobView(message.job),
     type: namedOf(JobEvent_Kind, 'KIND', message.kind),
-    time: timeOf(message.time) ?? '',
+    time: message.time?.toISOString() ?? '',
     detail: message.detail,
     oldestRevision: message.oldestRevision === 0n ? undefined : Number(message.oldestRevision),
   });
@@ -203,7 +202,7 @@ export function toLeftover(message: LeftoverMessage): Leftover {
     ...message,
     kind: namedOf(Leftover_Kind, 'KIND', message.kind),
     allocatedBytes: Number(message.allocatedBytes),
-    createTime: timeOf(message.createTime),
+    createTime: message.createTime?.toISOString(),
   };
 }
 
@@ -219,8 +218,4 @@ export function toReclaimResult({ leftover, error }: ReclaimResultMessage): Recl
 
 export function unlessEmpty(text: string): string | undefined {
   return text === '' ? undefined : text;
-}
-
-function timeOf(date: Date | undefined): string | undefined {
-  return date?.toISOString();
 }

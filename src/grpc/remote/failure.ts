@@ -1,5 +1,4 @@
 /** gRPC status with google.rpc details → BlockJobError: the error of a remote service in the same words. */
-
 import { type ServiceError, status } from '@grpc/grpc-js';
 import type { Any } from '../../../generated/google/protobuf/any.ts';
 import { BadRequest, ErrorInfo } from '../../../generated/google/rpc/error_details.ts';

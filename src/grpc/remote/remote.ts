@@ -1,11 +1,15 @@
 /** BlockJobs of a remote service: each method is one call of the contract. */
+import { addAbortListener } from 'node:events';
 import {
   type ChannelCredentials,
   type ClientOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
+  InterceptingCall,
+  type Interceptor,
   Metadata,
   type ServiceError,
+  type StatusObject,
   status,
 } from '@grpc/grpc-js';
 import {
@@ -25,17 +29,15 @@ import { toForeignJob, toJobEvent, toJobView, toLeftover, toReclaimResult, toSta
 import { toDomain, toDomainDisk } from './domains.ts';
 import { errorOf, failureOf } from './failure.ts';
 import { fromWatchJobsRequest, toJobsMessage } from './jobs-messages.ts';
-import { observing } from './observing.ts';
 import {
   fromAbortRequest,
+  fromChangeRequest,
   fromCheckOperationRequest,
   fromCommitRequest,
   fromCopyRequest,
   fromJobRef,
   fromListJobsRequest,
-  fromPauseRequest,
   fromRebaseRequest,
-  fromSetSpeedRequest,
   fromWatchRequest,
 } from './requests.ts';
 
@@ -98,13 +100,13 @@ export class Remote implements BlockJobs, Disposable {
     toJobView((await this.#ask(call, this.#jobs.abort.bind(this.#jobs), fromAbortRequest(request))).job);
 
   readonly setSpeed: BlockJobs['setSpeed'] = async (request, call) =>
-    toJobView((await this.#ask(call, this.#jobs.setSpeed.bind(this.#jobs), fromSetSpeedRequest(request))).job);
+    toJobView((await this.#ask(call, this.#jobs.setSpeed.bind(this.#jobs), fromChangeRequest(request))).job);
 
   readonly pause: BlockJobs['pause'] = async (request, call) =>
-    toJobView((await this.#ask(call, this.#jobs.pause.bind(this.#jobs), fromPauseRequest(request))).job);
+    toJobView((await this.#ask(call, this.#jobs.pause.bind(this.#jobs), fromChangeRequest(request))).job);
 
   readonly resume: BlockJobs['resume'] = async (request, call) =>
-    toJobView((await this.#ask(call, this.#jobs.resume.bind(this.#jobs), fromPauseRequest(request))).job);
+    toJobView((await this.#ask(call, this.#jobs.resume.bind(this.#jobs), fromChangeRequest(request))).job);
 
   async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
     const stream = this.#jobs.watchJob(fromWatchRequest(request), metadataOf(call), deadlineOf(call));
@@ -120,16 +122,13 @@ export class Remote implements BlockJobs, Disposable {
   }
 
   async *#read<Response>(stream: ClientReadableStream<Response>, call: Call): AsyncGenerator<Response> {
-    const leave = () => stream.cancel();
-    call.signal.addEventListener('abort', leave, { once: true });
-    if (call.signal.aborted) leave();
+    using _leaving = addAbortListener(call.signal, () => stream.cancel());
     try {
       for await (const message of stream) yield message as Response;
     } catch (error) {
       if (call.signal.aborted && isServiceError(error) && error.code === status.CANCELLED) return;
       throw isServiceError(error) ? errorOf(error, this.#host) : error;
     } finally {
-      call.signal.removeEventListener('abort', leave);
       stream.cancel();
     }
   }
@@ -188,14 +187,41 @@ export class Remote implements BlockJobs, Disposable {
           call.signal.aborted && error.code === status.CANCELLED ? call.signal.reason : errorOf(error, this.#host),
         );
     });
-    const leave = () => running.cancel();
-    call.signal.addEventListener('abort', leave, { once: true });
-    try {
-      return await promise;
-    } finally {
-      call.signal.removeEventListener('abort', leave);
-    }
+    using _leaving = addAbortListener(call.signal, () => running.cancel());
+    return await promise;
   }
+}
+
+/** Every call to a remote service, for observers: its request, its metadata, and its end. */
+function observing(observer: Observer, host: string): Interceptor {
+  return (options, nextCall) => {
+    const { path, responseStream: isStream } = options.method_definition;
+    const rpc = path.slice(path.lastIndexOf('/') + 1);
+    return new InterceptingCall(nextCall(options), {
+      start: (metadata, _listener, next) => {
+        const ended = Promise.withResolvers<void>();
+        const onReceiveStatus = (how: StatusObject, tell: (how: StatusObject) => void) => {
+          if (how.code === status.OK) ended.resolve();
+          else ended.reject(whyEnded(how, host));
+          tell(how);
+        };
+        const setHeader = (name: string, value: string) => metadata.set(name, value);
+        const work = async () => {
+          next(metadata, { onReceiveStatus });
+          await ended.promise;
+        };
+        // The caller gets the status; this promise is for observers.
+        observer.during({ does: 'ask', rpc, host, isStream, setHeader }, work).catch(() => undefined);
+      },
+    });
+  };
+}
+
+function whyEnded(how: StatusObject, host: string): Error {
+  // Neither means that the host is silent: the caller had no more time.
+  if (how.code === status.CANCELLED || how.code === status.DEADLINE_EXCEEDED)
+    return new DOMException(how.details, 'AbortError');
+  return errorOf(Object.assign(new Error(how.details), { ...how, metadata: how.metadata ?? new Metadata() }), host);
 }
 
 function metadataOf({ caller, rights, epoch }: Call): Metadata {

@@ -4,10 +4,8 @@ import {
   CommitFlag,
   type CommitRequest as CommitMessage,
   type ListJobsRequest as ListJobsMessage,
-  type PauseRequest as PauseMessage,
   RebaseFlag,
   type RebaseRequest as RebaseMessage,
-  type SetSpeedRequest as SetSpeedMessage,
   type StartCopyRequest,
   type WatchJobRequest,
 } from '../../../generated/blockjob/v1/block_job_service.ts';
@@ -41,7 +39,7 @@ export function fromCopyRequest(asked: Requests['startCopy']): StartCopyRequest 
     writeMode: numberOf(WriteMode, 'WRITE_MODE', request.writeMode),
     onReady: numberOf(OnReady, 'ON_READY', request.onReady),
     onNoSpace: numberOf(OnNoSpace, 'ON_NO_SPACE', request.onNoSpace),
-    pauseGuest: fromPauseGuest(request.pauseGuest),
+    pauseGuest: numberOf(PauseGuest, 'PAUSE_GUEST', request.pauseGuest),
     accept: fromAccept(request.accept),
     timeLimit: timeLimitMs === undefined ? undefined : fromMs(timeLimitMs),
   };
@@ -70,16 +68,12 @@ function fromAccept(accept: StartRequest['accept']): Accept[] {
 }
 
 export function fromAbortRequest({ job, pauseGuest, ...request }: Requests['abort']): AbortMessage {
-  return { ...request, job: fromJobRef(job), pauseGuest: fromPauseGuest(pauseGuest) };
+  return { ...request, job: fromJobRef(job), pauseGuest: numberOf(PauseGuest, 'PAUSE_GUEST', pauseGuest) };
 }
 
-export function fromSetSpeedRequest({ job, ...request }: Requests['setSpeed']): SetSpeedMessage {
+/** SetSpeed, Pause, and Resume. */
+export function fromChangeRequest<Request extends Requests['pause']>({ job, ...request }: Request) {
   return { ...request, job: fromJobRef(job) };
-}
-
-/** Pause, and Resume. */
-export function fromPauseRequest({ job, requestId }: Requests['pause']): PauseMessage {
-  return { job: fromJobRef(job), requestId };
 }
 
 export function fromListJobsRequest({ states, labels, createdBy, ...request }: Requests['listJobs']): ListJobsMessage {
@@ -143,8 +137,4 @@ function fromNbd({ server, ...more }: Extract<AskedDestination, { kind: 'nbd' }>
     case undefined:
       return { ...more, server: undefined };
   }
-}
-
-function fromPauseGuest(pauseGuest: Requests['startCopy']['pauseGuest']): PauseGuest {
-  return numberOf(PauseGuest, 'PAUSE_GUEST', pauseGuest);
 }
