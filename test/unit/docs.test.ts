@@ -28,7 +28,7 @@ Its metadata has the identifiers, numbers and paths of the text (\`marked\` here
 - \`Job.error\` of a job that ended badly has the same form.
 - A refused call has changed nothing. UNAVAILABLE is not a refusal: the request may have been carried out.
 
-| reason | gRPC code | text: the problem, and what to do | libvirt |
+| reason | gRPC code | problem, and what to do | libvirt |
 |---|---|---|---|
 ${rows.join('\n')}
 

@@ -10,24 +10,26 @@ import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
 export declare const file_blockjob_v1_error_reason: GenFile;
 
 /**
- * Names every reason for which a call fails, and for which a job fails (Job.error).
+ * The reasons for which a call fails, and for which a job fails (Job.error).
  *
  * An error is a google.rpc.Status. Its details hold a google.rpc.ErrorInfo: `domain` is "blockjob.v1.ErrorReason",
  * `reason` is the name here without ERROR_REASON_ ("JOB_NOT_READY"), and `metadata` holds the identifiers, numbers and
- * paths that vary in the message, and no sentence. Programs decide by the reason, never by the message.
- * INVALID_ARGUMENT also has a google.rpc.BadRequest with all field violations at once; each violation bears its own
- * reason, and the ErrorInfo is that of the first. FAILED_PRECONDITION also has a google.rpc.PreconditionFailure,
- * UNAVAILABLE and RESOURCE_EXHAUSTED a google.rpc.RetryInfo where waiting helps. No error leaves as UNKNOWN.
+ * paths of the message. A program can decide by the reason, without the message.
  *
- * A refused call has changed nothing. Two exceptions: UNAVAILABLE says that it may have, so repeat it with the same
- * request_id; and an Abort with pivot that waited answers with Job.error if the job ended otherwise.
+ * INVALID_ARGUMENT also has a google.rpc.BadRequest with up to ten field violations at once; each violation has its own
+ * reason, and the ErrorInfo has the reason of the first. FAILED_PRECONDITION also has a google.rpc.PreconditionFailure,
+ * UNAVAILABLE and RESOURCE_EXHAUSTED a google.rpc.RetryInfo where waiting helps. No error has the gRPC code UNKNOWN.
+ *
+ * A refused call has changed nothing. There are two exceptions. After UNAVAILABLE the call may have taken effect:
+ * repeat it with the same request_id. And an Abort that waited for a pivot fails with Job.error if the job did not end
+ * as requested.
  *
  * The hundreds of each number are the gRPC code: 9xx is FAILED_PRECONDITION (9). New reasons may be added; a client
- * that does not know one goes by the gRPC code.
+ * that does not know a reason can decide by the gRPC code.
  *
- * "Keys" are those of `metadata`. Most reasons also carry `domain` (the VM), `disk` and `job` where the call names them.
- * What QEMU has said is quoted word for word, under the keys qemuText and qemuClass. "libvirt" is the error that
- * virErrorPtr has in the same situation, "none" where libvirt has no such refusal.
+ * "Keys" are the keys of `metadata`. Most reasons also have `domain` (the VM), `disk` and `job` if the call names them.
+ * The keys qemuText and qemuClass quote QEMU word for word. "libvirt" is the code of virErrorPtr in the same situation,
+ * or "none" if libvirt has no such error.
  *
  * @generated from enum blockjob.v1.ErrorReason
  */
@@ -41,7 +43,7 @@ export enum ErrorReason {
 
   /**
    * INVALID_ARGUMENT. Rebase has SHALLOW, REUSE_EXT, COPY_RAW or COPY_DEV without COPY.
-   * Do: add COPY, or leave the flag out.
+   * Do: add COPY, or remove the flag.
    * libvirt: VIR_ERR_INVALID_ARG ("use of flags requires a copy job").
    * Keys: flag.
    *
@@ -50,8 +52,8 @@ export enum ErrorReason {
   FLAG_REQUIRES_COPY = 301,
 
   /**
-   * INVALID_ARGUMENT. Two options of the call contradict each other, for instance pivot and force of Abort.
-   * Do: choose one.
+   * INVALID_ARGUMENT. Two options of the call exclude each other, for instance pivot and force of Abort.
+   * Do: remove one of them.
    * libvirt: VIR_ERR_INVALID_ARG.
    * Keys: first, second.
    *
@@ -61,7 +63,7 @@ export enum ErrorReason {
 
   /**
    * INVALID_ARGUMENT. Rebase has COPY, or RELATIVE, without `base`.
-   * Do: name it.
+   * Do: name the base.
    * libvirt: VIR_ERR_INVALID_ARG ("base … must not be NULL").
    * Keys: field.
    *
@@ -70,8 +72,8 @@ export enum ErrorReason {
   BASE_REQUIRED = 303,
 
   /**
-   * INVALID_ARGUMENT. `base` or `top` is not an image of the disk's chain, or not at the place it must have: below
-   * the top, just below it (SHALLOW), or with an image below itself.
+   * INVALID_ARGUMENT. `base` or `top` is not an image of the disk's chain, or its place in it is wrong: `base` must
+   * be below `top` (directly below it with SHALLOW), and `top` must not be the lowest image.
    * Do: read the chain with GetDomain.
    * libvirt: VIR_ERR_INVALID_ARG ("could not find image …").
    * Keys: image, disk.
@@ -81,7 +83,7 @@ export enum ErrorReason {
   BASE_NOT_IN_CHAIN = 304,
 
   /**
-   * INVALID_ARGUMENT. A path of the host is relative or empty.
+   * INVALID_ARGUMENT. A path on the host is relative or empty.
    * Do: give the absolute path.
    * libvirt: VIR_ERR_INVALID_ARG ("absolute path must be used …").
    * Keys: field, path.
@@ -91,8 +93,8 @@ export enum ErrorReason {
   PATH_NOT_ABSOLUTE = 305,
 
   /**
-   * INVALID_ARGUMENT. A speed is beyond 2^63-1 bytes per second, or 8796093022207 MiB per second.
-   * Do: give less; 0 is unlimited.
+   * INVALID_ARGUMENT. A speed is above 2^63-1 bytes per second, or above 8796093022207 MiB per second, or is negative.
+   * Do: give a lower speed; 0 means unlimited.
    * libvirt: VIR_ERR_OVERFLOW, or VIR_ERR_INVALID_ARG.
    * Keys: field, value, maximum.
    *
@@ -101,8 +103,8 @@ export enum ErrorReason {
   BANDWIDTH_OUT_OF_RANGE = 306,
 
   /**
-   * INVALID_ARGUMENT. granularity_bytes is no power of two, or not within 512 to 67108864.
-   * Do: give another, or 0.
+   * INVALID_ARGUMENT. granularity_bytes is not a power of two from 512 to 67108864.
+   * Do: give such a power of two, or 0.
    * libvirt: VIR_ERR_INVALID_ARG ("granularity must be power of 2").
    * Keys: value.
    *
@@ -111,7 +113,7 @@ export enum ErrorReason {
   GRANULARITY_INVALID = 307,
 
   /**
-   * INVALID_ARGUMENT. buffer_bytes is beyond 268435456.
+   * INVALID_ARGUMENT. buffer_bytes is above 268435456, or negative.
    * Do: give less, or 0.
    * libvirt: VIR_ERR_INTERNAL_ERROR (QEMU refuses).
    * Keys: value, maximum.
@@ -121,8 +123,9 @@ export enum ErrorReason {
   BUFFER_INVALID = 308,
 
   /**
-   * INVALID_ARGUMENT. The destination is said to be a block device (block_device, COPY_DEV) and is something else.
-   * Do: use `file`, or name the device.
+   * INVALID_ARGUMENT. The request says that the destination is a block device (block_device, COPY_DEV), but it is not
+   * one.
+   * Do: use `file`, or name a block device.
    * libvirt: VIR_ERR_INVALID_ARG ("blockdev flag requested …").
    * Keys: path.
    *
@@ -142,9 +145,9 @@ export enum ErrorReason {
   FIELD_INVALID = 310,
 
   /**
-   * DEADLINE_EXCEEDED. Only in Job.error: time_limit was over, and the service ended the job.
-   * timeLimit is in seconds.
-   * Do: see Progress.convergence for why; start again with more time, more speed, or write_mode BLOCKING.
+   * DEADLINE_EXCEEDED. Only in Job.error: the job's time_limit expired, and the service cancelled the job. timeLimit is
+   * in seconds.
+   * Do: read Progress.convergence; start again with more time, a higher speed, or write_mode BLOCKING.
    * libvirt: none (virsh --timeout aborts).
    * Keys: job, timeLimit.
    *
@@ -153,8 +156,9 @@ export enum ErrorReason {
   TIME_LIMIT_REACHED = 401,
 
   /**
-   * NOT_FOUND. No domain has this name or UUID. It may have ended, or its socket is not where the service looks.
-   * Do: ListDomains.
+   * NOT_FOUND. No known domain has this name or UUID. It may have ended, or its socket is not in the folder that the
+   * service reads.
+   * Do: see ListDomains.
    * libvirt: VIR_ERR_NO_DOMAIN.
    * Keys: domain.
    *
@@ -163,8 +167,8 @@ export enum ErrorReason {
   DOMAIN_NOT_FOUND = 501,
 
   /**
-   * NOT_FOUND. The domain has no such disk, or the name fits several.
-   * Do: GetDomain, and use Disk.name.
+   * NOT_FOUND. The domain has no disk with this name, or several disks match the name.
+   * Do: read the disks with GetDomain, and use Disk.name.
    * libvirt: VIR_ERR_INVALID_ARG ("disk '…' not found in domain").
    * Keys: domain, disk.
    *
@@ -173,8 +177,8 @@ export enum ErrorReason {
   DISK_NOT_FOUND = 502,
 
   /**
-   * NOT_FOUND. There is no such job, or it was pruned.
-   * Do: ListJobs.
+   * NOT_FOUND. No job has this id, or the job was pruned.
+   * Do: see ListJobs.
    * libvirt: VIR_ERR_INVALID_ARG ("… does not have an active block job").
    * Keys: job.
    *
@@ -183,8 +187,8 @@ export enum ErrorReason {
   JOB_NOT_FOUND = 503,
 
   /**
-   * NOT_FOUND. The call names a job by its disk, and the disk has none, nor has it had one that is kept.
-   * Do: ListJobs.
+   * NOT_FOUND. The call names a job by its disk. The disk has no active job, and no ended job of it is known.
+   * Do: see ListJobs.
    * libvirt: VIR_ERR_INVALID_ARG ("… does not have an active block job").
    * Keys: disk, domain.
    *
@@ -193,8 +197,8 @@ export enum ErrorReason {
   DISK_HAS_NO_JOB = 541,
 
   /**
-   * NOT_FOUND. The destination, or the folder that it is to be in, does not exist.
-   * Do: create it; with reuse_external the file itself.
+   * NOT_FOUND. The destination does not exist, or the folder of a new destination does not exist.
+   * Do: create the folder; with reuse_external, create the file itself.
    * libvirt: VIR_ERR_SYSTEM_ERROR ("missing destination file …").
    * Keys: path.
    *
@@ -203,8 +207,8 @@ export enum ErrorReason {
   DESTINATION_MISSING = 504,
 
   /**
-   * ALREADY_EXISTS. The destination exists, has contents, and is not to be reused.
-   * Do: choose another path, or reuse_external (REUSE_EXT).
+   * ALREADY_EXISTS. The destination exists and has contents, and the request does not allow its reuse.
+   * Do: choose another path, or use reuse_external (REUSE_EXT).
    * libvirt: VIR_ERR_CONFIG_UNSUPPORTED ("external destination file … already exists").
    * Keys: path.
    *
@@ -213,7 +217,7 @@ export enum ErrorReason {
   DESTINATION_EXISTS = 601,
 
   /**
-   * ALREADY_EXISTS. The request_id was used for a call with another body.
+   * ALREADY_EXISTS. The request_id was used for a different call.
    * Do: use a new id for a new action.
    * libvirt: none.
    * Keys: requestId, job.
@@ -223,7 +227,7 @@ export enum ErrorReason {
   REQUEST_ID_REUSED = 602,
 
   /**
-   * ALREADY_EXISTS. The request_id is that of a call with another body, which has not been answered yet.
+   * ALREADY_EXISTS. The request_id belongs to a different call, which has not been answered yet.
    * Do: use a new id for a new action.
    * libvirt: none.
    * Keys: requestId.
@@ -233,8 +237,8 @@ export enum ErrorReason {
   REQUEST_ID_IN_USE = 641,
 
   /**
-   * PERMISSION_DENIED. The destination is not under a folder that the host's configuration allows.
-   * Do: choose another, or have the folder allowed (--allow-destination).
+   * PERMISSION_DENIED. The destination is not in a folder that the host's configuration allows.
+   * Do: choose another destination, or ask the operator to allow the folder (--allow-destination).
    * libvirt: none.
    * Keys: path.
    *
@@ -243,9 +247,9 @@ export enum ErrorReason {
   DESTINATION_NOT_ALLOWED = 701,
 
   /**
-   * PERMISSION_DENIED. The policy does not let this caller do this with this domain, which it may read. Of one that it may
-   * not read it is told that there is none.
-   * Do: have the policy changed.
+   * PERMISSION_DENIED. The policy lets the caller read the domain, but does not allow this operation on it. If the
+   * caller may not read the domain either, the answer is DOMAIN_NOT_FOUND.
+   * Do: ask the operator to change the policy.
    * libvirt: VIR_ERR_OPERATION_DENIED on a read-only connection, VIR_ERR_ACCESS_DENIED by polkit.
    * Keys: caller, operation, domain.
    *
@@ -254,8 +258,8 @@ export enum ErrorReason {
   CALLER_NOT_ALLOWED = 702,
 
   /**
-   * PERMISSION_DENIED. The file system refused: EACCES, EPERM or EROFS, to the service or to QEMU.
-   * Do: mend owner, mode, label or mount.
+   * PERMISSION_DENIED. The file system denies access (EACCES, EPERM or EROFS) to the service or to QEMU.
+   * Do: correct the owner, mode, label or mount.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
    * Keys: path.
    *
@@ -264,9 +268,9 @@ export enum ErrorReason {
   ACCESS_DENIED = 703,
 
   /**
-   * RESOURCE_EXHAUSTED. No space: at the destination, or in the service's own state folder. A new job is refused; in
-   * Job.error, the job failed for it.
-   * Do: make space, then start again.
+   * RESOURCE_EXHAUSTED. The destination, or the service's own state folder, has no free space. A start fails with it,
+   * and so does a job that is running (Job.error).
+   * Do: free some space, then start again.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
    * Keys: path.
    *
@@ -275,8 +279,8 @@ export enum ErrorReason {
   NO_SPACE = 801,
 
   /**
-   * RESOURCE_EXHAUSTED. The service, or QEMU, has come to a limit of the system: of open files, or of memory.
-   * Do: raise it; the text says which.
+   * RESOURCE_EXHAUSTED. The service, or QEMU, has reached a limit of the system: open files or memory.
+   * Do: raise the limit that the text names.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
    * Keys: path.
    *
@@ -286,7 +290,7 @@ export enum ErrorReason {
 
   /**
    * RESOURCE_EXHAUSTED. The host runs as many jobs as its configuration allows.
-   * Do: wait for one to end.
+   * Do: wait until a job has ended.
    * libvirt: none.
    * Keys: limit.
    *
@@ -305,9 +309,9 @@ export enum ErrorReason {
   TOO_MANY_WATCHERS = 803,
 
   /**
-   * RESOURCE_EXHAUSTED, with RetryInfo. More calls are under way than one connection, one host or the server may have.
-   * Nothing was looked at. Of the calls that a connection may have, a fifth is kept for those that are no watches.
-   * Do: try again; open more connections for many watches, or share them.
+   * RESOURCE_EXHAUSTED, with RetryInfo. A connection, a host or the whole server has too many calls in progress. The
+   * call was not read. On each connection a fifth of the calls is reserved for calls that are not watches.
+   * Do: try again; for many watches open more connections, or share the watches.
    * libvirt: none.
    * Keys: none.
    *
@@ -316,8 +320,8 @@ export enum ErrorReason {
   TOO_MANY_CALLS = 804,
 
   /**
-   * RESOURCE_EXHAUSTED. So many watch all jobs here already.
-   * Do: close one of these watches, or share one; try again later.
+   * RESOURCE_EXHAUSTED. This server already has as many watches of all jobs as it allows.
+   * Do: close one of these watches, share one, or try again later.
    * libvirt: none.
    * Keys: limit.
    *
@@ -326,9 +330,9 @@ export enum ErrorReason {
   TOO_MANY_WATCHES = 850,
 
   /**
-   * FAILED_PRECONDITION. A copy or an active commit runs on the disk, or for CheckOperation on the domain. A job of
+   * FAILED_PRECONDITION. A copy or an active commit runs on the disk; for CheckOperation, on the domain. A job of
    * another client of QEMU counts too.
-   * Do: wait for its end, or Abort it.
+   * Do: wait for its end, or abort it.
    * libvirt: VIR_ERR_BLOCK_COPY_ACTIVE.
    * Keys: job, disk, domain.
    *
@@ -337,8 +341,8 @@ export enum ErrorReason {
   BLOCK_COPY_ACTIVE = 901,
 
   /**
-   * FAILED_PRECONDITION. A pull or a commit runs there.
-   * Do: wait for its end, or Abort it.
+   * FAILED_PRECONDITION. A pull or a commit runs on the disk; for CheckOperation, on the domain.
+   * Do: wait for its end, or abort it.
    * libvirt: VIR_ERR_OPERATION_UNSUPPORTED, or VIR_ERR_OPERATION_INVALID ("domain has active block job").
    * Keys: job, disk, domain.
    *
@@ -347,8 +351,8 @@ export enum ErrorReason {
   BLOCK_JOB_ACTIVE = 902,
 
   /**
-   * FAILED_PRECONDITION. Another call is just starting a job on the disk. It has no id yet.
-   * Do: wait for its answer, or for its job in ListJobs; that job ends first, or is aborted.
+   * FAILED_PRECONDITION. Another call is starting a job on the disk. The job has no id yet.
+   * Do: wait for the answer of that call, or for its job in ListJobs, then for the end of the job.
    * libvirt: VIR_ERR_OPERATION_UNSUPPORTED ("disk '…' already in active block job").
    * Keys: disk, domain.
    *
@@ -357,8 +361,8 @@ export enum ErrorReason {
   START_UNDER_WAY = 921,
 
   /**
-   * FAILED_PRECONDITION. Only of CheckOperation: a job runs on an image of the domain that is below the active one of its disk.
-   * Do: wait for its end. Where it is another client's, that one ends it.
+   * FAILED_PRECONDITION. Only from CheckOperation: a job uses an image of the domain below the active image of a disk.
+   * Do: wait for its end. If the job is another client's, that client ends it.
    * libvirt: VIR_ERR_OPERATION_INVALID ("domain has active block job").
    * Keys: job, domain.
    *
@@ -367,8 +371,8 @@ export enum ErrorReason {
   CHAIN_BUSY = 923,
 
   /**
-   * FAILED_PRECONDITION. A pivot was asked for, and the job is not READY yet. The job goes on.
-   * Do: wait for READY with WatchJob, or start with on_ready PIVOT.
+   * FAILED_PRECONDITION. A pivot was requested, and the job is not READY yet. The job goes on.
+   * Do: wait for READY with WatchJob, or start the job with on_ready PIVOT.
    * libvirt: VIR_ERR_BLOCK_COPY_ACTIVE ("… not ready for pivot yet").
    * Keys: job, state.
    *
@@ -377,7 +381,7 @@ export enum ErrorReason {
   JOB_NOT_READY = 903,
 
   /**
-   * FAILED_PRECONDITION. A pivot was asked for a pull or a commit, which have none. The job goes on.
+   * FAILED_PRECONDITION. A pivot was requested for a pull or a commit, which has no pivot. The job goes on.
    * Do: wait for its end.
    * libvirt: VIR_ERR_BLOCK_COPY_ACTIVE.
    * Keys: job, kind.
@@ -387,7 +391,7 @@ export enum ErrorReason {
   PIVOT_UNSUPPORTED = 904,
 
   /**
-   * FAILED_PRECONDITION. A shallow copy into a new raw file: raw has no backing file.
+   * FAILED_PRECONDITION. The request is a shallow copy into a new raw file, and raw has no backing file.
    * Do: use qcow2, or copy the whole chain.
    * libvirt: VIR_ERR_CONFIG_UNSUPPORTED ("shallow copy … into a raw file is not possible").
    * Keys: disk.
@@ -397,8 +401,9 @@ export enum ErrorReason {
   SHALLOW_INTO_RAW = 905,
 
   /**
-   * FAILED_PRECONDITION. A relative backing file name was asked for where there is none to write or keep.
-   * Do: leave it out.
+   * FAILED_PRECONDITION. The request asks for a relative backing file name, but there is no name to write, or the chain
+   * does not have a relative one.
+   * Do: remove the option.
    * libvirt: VIR_ERR_ARGUMENT_UNSUPPORTED for a copy, else VIR_ERR_OPERATION_INVALID ("can't keep relative backing
    * relationship").
    * Keys: none.
@@ -408,8 +413,9 @@ export enum ErrorReason {
   RELATIVE_UNSUPPORTED = 906,
 
   /**
-   * FAILED_PRECONDITION. The header of a reused destination names no known format, or not the one that was said.
-   * Do: name the format; COPY_RAW for a raw one.
+   * FAILED_PRECONDITION. The format of an image cannot be used: the header of a reused destination names no known
+   * format, or not the requested one; or the base of a commit is neither raw nor qcow2.
+   * Do: name the format of the destination (COPY_RAW for raw).
    * libvirt: VIR_ERR_CONFIG_UNSUPPORTED, or the job fails.
    * Keys: format, path.
    *
@@ -418,10 +424,10 @@ export enum ErrorReason {
   FORMAT_UNKNOWN = 907,
 
   /**
-   * FAILED_PRECONDITION. The header of a reused destination, or of an image below it, names a backing file that cannot be
-   * used: in a format that is not read, or that the header does not say, or not the one that the guest's image has; or the
-   * chain comes back to itself, or is too long.
-   * Do: mend the header that names it (qemu-img rebase -u), or make the destination anew.
+   * FAILED_PRECONDITION. The header of a reused destination, or of an image below it, names a backing file that cannot
+   * be used. Its format is not supported, is not in the header, or differs from the format of the guest's image; or the
+   * chain contains a loop, or is too long.
+   * Do: correct the header that names it (qemu-img rebase -u), or create the destination again.
    * libvirt: none.
    * Keys: path.
    *
@@ -430,8 +436,8 @@ export enum ErrorReason {
   CHAIN_UNUSABLE = 922,
 
   /**
-   * FAILED_PRECONDITION. The destination's size is not the disk's.
-   * Do: make it exactly that size.
+   * FAILED_PRECONDITION. The size of the destination differs from the size of the disk.
+   * Do: make the sizes equal.
    * libvirt: none (the job starts and fails).
    * Keys: path, destinationBytes, sourceBytes.
    *
@@ -440,8 +446,9 @@ export enum ErrorReason {
   SIZE_MISMATCH = 908,
 
   /**
-   * FAILED_PRECONDITION. As SIZE_MISMATCH, of an NBD export: its size is seen by QEMU alone, which does not tell it.
-   * Do: make it exactly as large as the disk.
+   * FAILED_PRECONDITION. The size of an NBD export differs from the size of the disk. It is like SIZE_MISMATCH, but
+   * QEMU does not report the size of the export.
+   * Do: make the sizes equal.
    * libvirt: none (the job starts and fails).
    * Keys: path.
    *
@@ -450,9 +457,9 @@ export enum ErrorReason {
   EXPORT_SIZE_DIFFERS = 924,
 
   /**
-   * FAILED_PRECONDITION. A domain's graph or a job holds the destination, or an image that the job would write, under
-   * this or another name.
-   * Do: choose another, or free it.
+   * FAILED_PRECONDITION. A domain or a job uses the destination, or an image that the job would write, under this or
+   * another name.
+   * Do: choose another destination, or end its use.
    * libvirt: VIR_ERR_INTERNAL_ERROR (QEMU's lock) or none.
    * Keys: path.
    *
@@ -461,10 +468,10 @@ export enum ErrorReason {
   DESTINATION_IN_USE = 909,
 
   /**
-   * FAILED_PRECONDITION. The NBD server is not there, or does not greet within 5 seconds. The service itself asks, before
-   * QEMU is told of it: QEMU's guest would stand still until the server answers. Or, of a copy
-   * that has failed: the guest waited for storage that hangs, and the service broke the connections of its copies.
-   * Do: start it, or mend the way to it, from the domain's host.
+   * FAILED_PRECONDITION. The NBD server cannot be reached, or does not send its greeting within 5 seconds. The service
+   * asks it before QEMU connects, because the guest would stand still until the server answers. In the error of a copy:
+   * the guest waited for storage that hangs, so the service broke the connections of its copies.
+   * Do: start the server, or repair the network between it and the domain's host.
    * libvirt: VIR_ERR_INTERNAL_ERROR (QEMU refuses), or none.
    * Keys: path.
    *
@@ -473,7 +480,7 @@ export enum ErrorReason {
   DESTINATION_UNREACHABLE = 920,
 
   /**
-   * FAILED_PRECONDITION. The domain's QEMU has no TLS credentials of that id, or they are not for a client.
+   * FAILED_PRECONDITION. The domain's QEMU has no TLS credentials with this id, or they are not for a client.
    * Do: add the object to QEMU (tls-creds-x509, endpoint=client), or name another one.
    * libvirt: VIR_ERR_INTERNAL_ERROR.
    * Keys: domain, path.
@@ -483,9 +490,9 @@ export enum ErrorReason {
   TLS_CREDENTIALS_UNUSABLE = 995,
 
   /**
-   * FAILED_PRECONDITION. The NBD server is there, and QEMU and it are not at one: it has no such export, serves it to be
-   * read only, wants TLS or has none, or one of the two does not accept the other's certificate.
-   * Do: what the text says.
+   * FAILED_PRECONDITION. The NBD server answers, but QEMU cannot open the export: the export does not exist, or is not
+   * writable; only one side uses TLS; or one side rejects the certificate of the other.
+   * Do: see the text.
    * libvirt: VIR_ERR_INTERNAL_ERROR.
    * Keys: path.
    *
@@ -494,9 +501,9 @@ export enum ErrorReason {
   NBD_REFUSED = 996,
 
   /**
-   * FAILED_PRECONDITION. Storage failed: an input/output error, a stale handle, a device or a server that is gone; of a
-   * disk, or of the service's own state folder. Of a job that has failed: the guest goes on on its source.
-   * Do: what the text says.
+   * FAILED_PRECONDITION. The storage of a disk, or of the service's own state folder, failed: an input/output error, a
+   * stale handle, or a device or server that is gone. If a copy has failed with it, the guest continues on the source.
+   * Do: see the text.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
    * Keys: path.
    *
@@ -505,8 +512,8 @@ export enum ErrorReason {
   STORAGE_FAILED = 997,
 
   /**
-   * FAILED_PRECONDITION. The file would be longer than its file system, or a limit of a process, allows.
-   * Do: use another file system, or lift the limit.
+   * FAILED_PRECONDITION. The file would be larger than its file system, or a limit of a process, allows.
+   * Do: use another file system, or raise the limit.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
    * Keys: path.
    *
@@ -525,8 +532,8 @@ export enum ErrorReason {
   DISK_EMPTY = 910,
 
   /**
-   * FAILED_PRECONDITION. The domain belongs to another host now (it was migrated); this one may not write.
-   * Do: ask again, through the gateway.
+   * FAILED_PRECONDITION. The domain was migrated and belongs to another host; this host may not change it.
+   * Do: repeat the call through the gateway.
    * libvirt: none.
    * Keys: host, domain, owner.
    *
@@ -535,8 +542,8 @@ export enum ErrorReason {
   NOT_OWNER = 911,
 
   /**
-   * FAILED_PRECONDITION. As NOT_OWNER, and the directory names no owner.
-   * Do: ask again, through the gateway.
+   * FAILED_PRECONDITION. As NOT_OWNER, but the directory names no owner.
+   * Do: repeat the call through the gateway.
    * libvirt: none.
    * Keys: host, domain.
    *
@@ -545,8 +552,8 @@ export enum ErrorReason {
   OWNER_UNKNOWN = 925,
 
   /**
-   * FAILED_PRECONDITION. The gateway by which the call came has not heard of the last change of the domain's owner.
-   * Do: ask again, through the gateway.
+   * FAILED_PRECONDITION. The gateway did not know yet that the owner of the domain had changed.
+   * Do: repeat the call through the gateway.
    * libvirt: none.
    * Keys: host, domain.
    *
@@ -555,8 +562,8 @@ export enum ErrorReason {
   OWNERSHIP_STALE = 926,
 
   /**
-   * FAILED_PRECONDITION. The job has ended, and the call was Abort, Pause, Resume or SetSpeed.
-   * Do: GetInfo says how it ended.
+   * FAILED_PRECONDITION. The job has ended. The call was Abort, Pause, Resume or SetSpeed.
+   * Do: read the result with GetInfo.
    * libvirt: VIR_ERR_INVALID_ARG ("… does not have an active block job").
    * Keys: job, state.
    *
@@ -565,9 +572,9 @@ export enum ErrorReason {
   JOB_ENDED = 912,
 
   /**
-   * FAILED_PRECONDITION. The job is being ended, and the call was Pause, Resume or SetSpeed, or asked for a pivot
-   * while it is being cancelled.
-   * Do: WatchJob tells how it ends.
+   * FAILED_PRECONDITION. The job is being ended. The call was Pause, Resume or SetSpeed, or a pivot while the job is
+   * being cancelled, or an Abort without pivot and force while it pivots.
+   * Do: watch the result with WatchJob.
    * libvirt: VIR_ERR_OPERATION_INVALID ("… is still being ended").
    * Keys: job, state.
    *
@@ -576,10 +583,10 @@ export enum ErrorReason {
   JOB_ENDING = 913,
 
   /**
-   * FAILED_PRECONDITION. The guest is on its way to another QEMU, has gone there, or has not arrived here, and the call
-   * was a start or a pivot. The other QEMU has opened the images as they were, and would never see what is done here.
-   * The status is QEMU's own word, of the migration or of the guest.
-   * Do: ask again where the guest runs, when the migration has ended.
+   * FAILED_PRECONDITION. The guest is migrating to another QEMU, has migrated away, or has not arrived here yet. The
+   * call was a start or a pivot. The other QEMU has already opened the images, and a change here could damage them.
+   * `status` is QEMU's word for the state of the migration or of the guest.
+   * Do: when the migration has ended, repeat the call on the host of the guest.
    * libvirt: VIR_ERR_OPERATION_INVALID ("domain is not running"), VIR_ERR_OPERATION_TIMEOUT (the migration has its
    * lock).
    * Keys: domain, status.
@@ -589,10 +596,10 @@ export enum ErrorReason {
   GUEST_MIGRATING = 914,
 
   /**
-   * FAILED_PRECONDITION. libvirt manages the VM, and hears nothing of what is done beside it. A start is refused, unless the
-   * server has --allow-libvirt-managed. CheckOperation is, where a job of this service has moved a disk: libvirt would go
-   * on with the image that it knows, after a save or a migration without any error.
-   * Do: let libvirt do it (virsh blockcopy, blockpull, blockcommit).
+   * FAILED_PRECONDITION. libvirt manages the VM, and does not see the work of this service. A start is refused unless
+   * the server runs with --allow-libvirt-managed. CheckOperation forbids every operation once a job of this service has
+   * moved a disk: after a save or a migration libvirt would use the old image, without an error.
+   * Do: use libvirt for the operation (virsh blockcopy, blockpull, blockcommit).
    * libvirt: none.
    * Keys: domain.
    *
@@ -601,9 +608,9 @@ export enum ErrorReason {
   MANAGED_BY_LIBVIRT = 940,
 
   /**
-   * FAILED_PRECONDITION. The path is another file for QEMU than for this service, or none: QEMU is in another mount
-   * namespace or chroot, or the service has a temporary folder of its own (PrivateTmp). Nothing was written.
-   * Do: name a path in a folder that both see alike.
+   * FAILED_PRECONDITION. The path leads QEMU to another file than this service, or to none: QEMU is in another mount
+   * namespace or chroot, or the service has its own temporary folder (PrivateTmp). Nothing was written.
+   * Do: name a path in a folder that is the same for both.
    * libvirt: none.
    * Keys: path, domain.
    *
@@ -612,9 +619,10 @@ export enum ErrorReason {
   PATH_DIFFERS_IN_QEMU = 915,
 
   /**
-   * FAILED_PRECONDITION. An image is to be deleted, and the file of this path is not proved to be the one that QEMU has
-   * open: it was renamed or replaced. Where /proc does not show what QEMU has open, its allocated size is not QEMU's.
-   * Do: leave the deletion out.
+   * FAILED_PRECONDITION. The request deletes an image, but the file at its path is not proved to be the file that QEMU
+   * has open: it was renamed or replaced. If /proc does not show the open files of QEMU, the allocated size differs
+   * from the size that QEMU reports.
+   * Do: start the job without the deletion.
    * libvirt: none.
    * Keys: path, domain.
    *
@@ -623,9 +631,9 @@ export enum ErrorReason {
   FILE_NOT_KNOWN = 916,
 
   /**
-   * FAILED_PRECONDITION. An image of the disk's chain is of a kind that the job cannot use as it would have to: of an
-   * unknown driver, for example, or a part of a file, which a header cannot name. docs/disks.md lists the kinds.
-   * Do: what the text says. kind is the row there.
+   * FAILED_PRECONDITION. The job cannot use an image of the disk's chain: its driver is unknown, for example, or it is
+   * a part of a file, which a header cannot name. docs/disks.md lists the kinds; `kind` is a row there.
+   * Do: see the text.
    * libvirt: none (it writes the name of the file).
    * Keys: path, node, kind.
    *
@@ -634,9 +642,9 @@ export enum ErrorReason {
   IMAGE_UNSUITABLE = 930,
 
   /**
-   * FAILED_PRECONDITION. A header would have to hold a backing file's name for which it has no room: 1,023 bytes, and less
-   * in images with clusters of less than 2 KiB.
-   * Do: name it relatively, or by a shorter path.
+   * FAILED_PRECONDITION. The header of an image has no room for the name of the backing file. The limit is 1023 bytes,
+   * and less in images with clusters of less than 2 KiB.
+   * Do: use a relative name, or a shorter path.
    * libvirt: VIR_ERR_INTERNAL_ERROR, or the job fails when its work is done.
    * Keys: name, bytes, path, maximum.
    *
@@ -645,9 +653,9 @@ export enum ErrorReason {
   NAME_TOO_LONG = 931,
 
   /**
-   * FAILED_PRECONDITION. Something would be lost: the encryption of contents, for example, or snapshots. docs/disks.md
-   * lists what, and where.
-   * Do: what the text says; or repeat the start, and accept it: accept names the value of Accept.
+   * FAILED_PRECONDITION. The job would lose something, for example encryption or snapshots. docs/disks.md lists the
+   * cases.
+   * Do: see the text; or repeat the start and accept the loss. `accept` is the value of Accept.
    * libvirt: none (it is lost).
    * Keys: path, node, accept.
    *
@@ -656,9 +664,9 @@ export enum ErrorReason {
   LOSS_NOT_ACCEPTED = 932,
 
   /**
-   * FAILED_PRECONDITION. The destination is to be encrypted with the key of an object that the domain's QEMU does not have,
-   * or that is no secret. It may also have been removed while the job was being started; all is taken back then.
-   * Do: give QEMU the secret (object-add), or name another one.
+   * FAILED_PRECONDITION. The destination is to be encrypted, but the domain's QEMU has no secret object with this id.
+   * If the object was removed during the start, the start is taken back.
+   * Do: add the secret to QEMU (object-add), or name another one.
    * libvirt: VIR_ERR_NO_SECRET.
    * Keys: secretId, domain.
    *
@@ -667,8 +675,9 @@ export enum ErrorReason {
   SECRET_NOT_FOUND = 950,
 
   /**
-   * FAILED_PRECONDITION. QEMU cannot open the destination, which is encrypted, with the key of the secret. It is as it was.
-   * Do: name the secret that has the image's key.
+   * FAILED_PRECONDITION. QEMU cannot open the encrypted destination with the key of the secret. The destination was not
+   * changed.
+   * Do: name the secret with the key of the image.
    * libvirt: VIR_ERR_INTERNAL_ERROR.
    * Keys: path.
    *
@@ -677,9 +686,9 @@ export enum ErrorReason {
   SECRET_WRONG = 951,
 
   /**
-   * FAILED_PRECONDITION. A destination that is to be reused is encrypted, and the request names no secret; or it is not, and
-   * the request names one.
-   * Do: what the text says.
+   * FAILED_PRECONDITION. The reused destination is encrypted, and the request names no secret; or it is not encrypted,
+   * and the request names one.
+   * Do: see the text.
    * libvirt: VIR_ERR_CONFIG_UNSUPPORTED.
    * Keys: path.
    *
@@ -688,10 +697,11 @@ export enum ErrorReason {
   ENCRYPTION_MISMATCH = 952,
 
   /**
-   * FAILED_PRECONDITION. The header of an image that stays in the disk's chain names another backing file, or another format of it,
-   * than QEMU has below it: it was given one when it was started (-blockdev), or when somebody took a snapshot. The guest would go
-   * on well, and who opens the disk by its headers next finds another disk. Nothing was changed.
-   * Do: copy the whole disk; or have the header say what the guest has (qemu-img rebase -u), while the VM is off.
+   * FAILED_PRECONDITION. An image that stays in the disk's chain has a header that names another backing file, or
+   * another format of it, than QEMU uses. QEMU got the other file at its start (-blockdev), or by a snapshot. The
+   * running guest would not notice it, but a VM that is started by the headers would have another disk. Nothing was
+   * changed.
+   * Do: copy the whole disk; or correct the header (qemu-img rebase -u) while the VM is off.
    * libvirt: none (its own XML keeps the chain).
    * Keys: path, node.
    *
@@ -700,11 +710,11 @@ export enum ErrorReason {
   HEADER_DIFFERS = 980,
 
   /**
-   * FAILED_PRECONDITION. A shallow copy into what is there (reuse_external) writes what the active image holds, and leaves all
-   * else as it is: it must show what the image below the active one shows. What is there holds nothing, and has no backing
-   * file, or one of another size, or one that is further down in the guest's chain. Nothing was changed.
-   * Do: make it anew, over the right image or with its contents; have it compared (verify_reused); or copy the whole disk,
-   * without shallow.
+   * FAILED_PRECONDITION. A shallow copy into an existing destination (reuse_external) writes the data of the active
+   * image alone, so the destination needs the contents of the image below it. This destination is empty, and has no
+   * backing file, or one of another size, or one that is lower in the guest's chain. Nothing was changed.
+   * Do: create it again, over the right image or with its contents; or compare it (verify_reused); or copy the whole
+   * disk, without shallow.
    * libvirt: none (the copy is another disk, and nobody says so).
    * Keys: path, backing.
    *
@@ -713,9 +723,9 @@ export enum ErrorReason {
   REUSED_UNLIKE = 955,
 
   /**
-   * FAILED_PRECONDITION. verify_reused has compared the destination with the image below the active one, and they differ:
-   * offset is the byte at which the first sector begins that does. Nothing was copied.
-   * Do: make it anew, over the right image or with its contents; or copy the whole disk, without shallow.
+   * FAILED_PRECONDITION. verify_reused has compared the destination with the image below the active one, and they
+   * differ. `offset` is the first byte of the first sector that differs. Nothing was copied.
+   * Do: create it again, over the right image or with its contents; or copy the whole disk, without shallow.
    * libvirt: none.
    * Keys: path, backing, offset.
    *
@@ -724,8 +734,8 @@ export enum ErrorReason {
   REUSED_DIFFERS = 956,
 
   /**
-   * FAILED_PRECONDITION. verify_reused was comparing when the service was started anew or ended, or another client ended QEMU's job for
-   * it. Nothing was copied, and the start is taken back.
+   * FAILED_PRECONDITION. The comparison of verify_reused did not end: the service was stopped or restarted, or another
+   * client ended QEMU's job. Nothing was copied, and the start is taken back.
    * Do: start again.
    * libvirt: none.
    * Keys: path.
@@ -735,10 +745,10 @@ export enum ErrorReason {
   VERIFY_BROKEN_OFF = 957,
 
   /**
-   * FAILED_PRECONDITION. The copy, or an image that its header names, is in a file whose name is gone or is another file's now:
-   * it was removed, renamed or replaced while the job ran. A guest that went over to it would be on a disk that nobody finds at
-   * its next start. Also what became of a job by itself: FAILED, and the guest stays where it is; UNRESOLVED, where that was
-   * seen too late. Of a pull, or a commit of lower images: the image whose header changes, or the one that it is to name.
+   * FAILED_PRECONDITION. The file of the copy, or of an image that its header names, was removed, renamed or replaced
+   * while the job ran. After a pivot, the next start of the VM would not find its disk. A job that pivots by itself
+   * ends with it: FAILED, with the guest on the source; or UNRESOLVED if it was found too late. For a pull, or a commit
+   * of lower images, the file is the image whose header changes, or the image that this header will name.
    * Do: give the file its name back (docs/recovery.md), or abort the job.
    * libvirt: none (it pivots).
    * Keys: path.
@@ -748,9 +758,9 @@ export enum ErrorReason {
   DESTINATION_MOVED = 970,
 
   /**
-   * FAILED_PRECONDITION. The gateway by which the call came sent the agent a header that cannot be read: whose call it is,
-   * what its caller may do, or what it knows of the domain.
-   * Do: see that gateway and agent are of versions that know each other; gateways are upgraded first.
+   * FAILED_PRECONDITION. The agent cannot read a header from the gateway: the caller's name, the caller's rights, or
+   * the owner of the domain.
+   * Do: compare the versions of gateway and agent; gateways are upgraded first.
    * libvirt: none.
    * Keys: gateway, header.
    *
@@ -759,10 +769,10 @@ export enum ErrorReason {
   GATEWAY_HEADER_INVALID = 990,
 
   /**
-   * FAILED_PRECONDITION. QEMU refused a command, or ended a job with an error, in words for which there is no better reason
-   * here. A refused command has changed nothing, and the steps before it have been taken back. The keys qemuText and
-   * qemuClass are QEMU's own words; of a job that has failed there is no class.
-   * Do: mend what QEMU's own text names, and try again; its log may say more.
+   * FAILED_PRECONDITION. QEMU refused a command, or ended a job with an error, and no other reason describes it. After
+   * a refused command nothing is changed: the steps before it are taken back. qemuText and qemuClass are QEMU's own
+   * words; a failed job has no class.
+   * Do: correct the cause that QEMU's text names, and try again; the log of QEMU may say more.
    * libvirt: VIR_ERR_INTERNAL_ERROR ("unable to execute QEMU command …"), VIR_ERR_OPERATION_FAILED for a pivot.
    * Keys: domain, qemuText, qemuClass.
    *
@@ -771,9 +781,9 @@ export enum ErrorReason {
   REFUSED_BY_QEMU = 961,
 
   /**
-   * FAILED_PRECONDITION. A service of another version, behind a gateway or before an upgrade, has said no, or has written
-   * it down, and its reason (key otherReason) is not known to this one.
-   * Do: read its words, which are in the text; have both of one version.
+   * FAILED_PRECONDITION. A service of another version refused the call, or wrote the reason into a journal, and this
+   * version does not know the reason (otherReason).
+   * Do: read its text, which is quoted; run the same version everywhere.
    * libvirt: none.
    * Keys: otherReason.
    *
@@ -782,9 +792,9 @@ export enum ErrorReason {
   REASON_UNKNOWN = 962,
 
   /**
-   * ABORTED. Between the check of a path and its use somebody has put a link or another file in its place, or
-   * in that of a folder on its way. Nothing was written there, and what was made is removed.
-   * Do: start again; name a folder in which nobody else may rename things.
+   * ABORTED. Between the check of a path and its use, a link or another file was put in its place, or in the place of a
+   * folder above it. Nothing was written there, and the new files of the start are removed.
+   * Do: start again; name a folder in which no other user can rename files.
    * libvirt: none.
    * Keys: path.
    *
@@ -793,7 +803,7 @@ export enum ErrorReason {
   PATH_REPLACED = 1000,
 
   /**
-   * ABORTED. plan_etag was given, and the plan would be another one now. Nothing was done.
+   * ABORTED. The request has a plan_etag, and the plan would be different now. Nothing was done.
    * Do: read the plan again.
    * libvirt: none.
    * Keys: none.
@@ -803,9 +813,9 @@ export enum ErrorReason {
   PLAN_CHANGED = 1001,
 
   /**
-   * ABORTED. Only in Job.error, and in the answer of an Abort that waited: the job ended unseen, or by another hand.
-   * QEMU has ended, or another client of QEMU cancelled, completed or dismissed it, or the disk was unplugged.
-   * Do: read Job.outcome before a file is touched.
+   * ABORTED. Only in Job.error, and in the answer of an Abort that waited: the job ended, and the service did not see
+   * how. QEMU has ended, another client of QEMU cancelled, completed or dismissed the job, or the disk was unplugged.
+   * Do: read Job.outcome before you touch a file.
    * libvirt: VIR_ERR_OPERATION_FAILED.
    * Keys: job.
    *
@@ -814,9 +824,9 @@ export enum ErrorReason {
   JOB_LOST = 1002,
 
   /**
-   * ABORTED. Only in Job.error, and in the answer of an Abort that waited: QEMU has done the job, and it is not proved
-   * that what it has come to is on stable storage. Nothing was deleted, and nothing is to be.
-   * Do: read Job.outcome, and docs/recovery/unresolved.md, before a file is touched.
+   * ABORTED. Only in Job.error, and in the answer of an Abort that waited: QEMU has done the job, but the result is not
+   * proved to be on stable storage. Nothing was deleted.
+   * Do: read Job.outcome and docs/recovery/unresolved.md; do not delete a file before.
    * libvirt: none.
    * Keys: job, path.
    *
@@ -825,9 +835,9 @@ export enum ErrorReason {
   NOT_ON_DISK = 1003,
 
   /**
-   * OUT_OF_RANGE. after_revision is greater than the job's revision: it belongs to another job, or the journal lost
-   * its end.
-   * Do: watch without it.
+   * OUT_OF_RANGE. after_revision is greater than the job's revision: it belongs to another job, or the end of the
+   * journal was lost.
+   * Do: watch without after_revision.
    * libvirt: none.
    * Keys: job, revision, last.
    *
@@ -836,9 +846,9 @@ export enum ErrorReason {
   REVISION_UNKNOWN = 1101,
 
   /**
-   * UNIMPLEMENTED. The QEMU of this domain lacks a command or option that the call needs. Found by asking QEMU, not
-   * by its version.
-   * Do: use a newer QEMU, or leave the option out.
+   * UNIMPLEMENTED. The domain's QEMU lacks a command or option that the call needs. QEMU itself was asked for it, and
+   * not its version.
+   * Do: use a newer QEMU, or remove the option.
    * libvirt: VIR_ERR_OPERATION_UNSUPPORTED.
    * Keys: version, domain, since.
    *
@@ -847,7 +857,7 @@ export enum ErrorReason {
   QEMU_TOO_OLD = 1201,
 
   /**
-   * UNIMPLEMENTED. The contract has it, and this server does not do it yet.
+   * UNIMPLEMENTED. The contract has this function, but the server does not have it yet.
    * Do: use a newer server.
    * libvirt: VIR_ERR_NO_SUPPORT.
    * Keys: none.
@@ -857,7 +867,7 @@ export enum ErrorReason {
   NOT_IMPLEMENTED = 1202,
 
   /**
-   * Is never sent any more: what QEMU says is no fault of this service. REFUSED_BY_QEMU has its place.
+   * No longer sent: an error of QEMU is not a bug of this service. REFUSED_BY_QEMU is sent instead.
    *
    * @generated from enum value: ERROR_REASON_QEMU_REFUSED = 1301 [deprecated = true];
    * @deprecated
@@ -865,8 +875,8 @@ export enum ErrorReason {
   QEMU_REFUSED = 1301,
 
   /**
-   * INTERNAL. A fault of this service.
-   * Do: report it with the id; the log has the rest under it.
+   * INTERNAL. The service has a bug.
+   * Do: report it with the id; the log has the stack under this id.
    * libvirt: VIR_ERR_INTERNAL_ERROR.
    * Keys: id.
    *
@@ -875,10 +885,9 @@ export enum ErrorReason {
   BUG = 1302,
 
   /**
-   * UNAVAILABLE. QEMU does not answer: the process is gone, hangs, or another client holds its socket (one client a
-   * socket: the greeting does not come). The call may have taken effect; what happened to a job is told by its
-   * outcome.
-   * Do: see that the VM lives; repeat with the same request_id.
+   * UNAVAILABLE. QEMU does not answer: the process is gone, it hangs, or another client uses its socket (a socket
+   * serves one client at a time). The call may have taken effect; the outcome of the job says so.
+   * Do: check that the VM runs, then repeat the call with the same request_id.
    * libvirt: VIR_ERR_OPERATION_INVALID ("domain is not running"), VIR_ERR_OPERATION_TIMEOUT.
    * Keys: domain.
    *
@@ -887,8 +896,8 @@ export enum ErrorReason {
   QEMU_UNREACHABLE = 1401,
 
   /**
-   * UNAVAILABLE. The gateway cannot reach the domain's host. Its jobs go on there.
-   * Do: repeat with the same request_id.
+   * UNAVAILABLE. The gateway cannot reach the domain's host. The jobs go on there.
+   * Do: repeat the call with the same request_id.
    * libvirt: none.
    * Keys: host.
    *
@@ -897,8 +906,9 @@ export enum ErrorReason {
   HOST_UNREACHABLE = 1402,
 
   /**
-   * UNAVAILABLE. The server is shutting down: no new work. Jobs go on in QEMU, and the next start adopts them.
-   * Do: repeat with the same request_id; come back to a watch with the last revision.
+   * UNAVAILABLE. The server is shutting down and takes no new work. Jobs go on in QEMU, and the next start of the
+   * server continues them.
+   * Do: repeat the call with the same request_id; continue a watch after the last revision.
    * libvirt: none.
    * Keys: none.
    *
@@ -907,8 +917,9 @@ export enum ErrorReason {
   DRAINING = 1403,
 
   /**
-   * UNAVAILABLE. The gateway does not know where that is, and the directory does not answer; what is known goes on.
-   * Do: repeat with the same request_id.
+   * UNAVAILABLE. The gateway does not know the host of the domain or job, and the directory does not answer. Calls to
+   * known hosts go on.
+   * Do: repeat the call with the same request_id.
    * libvirt: none.
    * Keys: none.
    *
@@ -917,8 +928,8 @@ export enum ErrorReason {
   DIRECTORY_UNREACHABLE = 1404,
 
   /**
-   * UNAUTHENTICATED. The caller shows no identity that the policy could know: no certificate, or no name in it.
-   * Do: use a client certificate with a SPIFFE id or DNS name.
+   * UNAUTHENTICATED. The caller has no certificate, or its certificate has no name that a policy can use.
+   * Do: use a client certificate with a SPIFFE id or a DNS name.
    * libvirt: VIR_ERR_AUTH_FAILED.
    * Keys: none.
    *

@@ -17,24 +17,26 @@ export const ErrorReasonSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_error_reason, 0);
 
 /**
- * Names every reason for which a call fails, and for which a job fails (Job.error).
+ * The reasons for which a call fails, and for which a job fails (Job.error).
  *
  * An error is a google.rpc.Status. Its details hold a google.rpc.ErrorInfo: `domain` is "blockjob.v1.ErrorReason",
  * `reason` is the name here without ERROR_REASON_ ("JOB_NOT_READY"), and `metadata` holds the identifiers, numbers and
- * paths that vary in the message, and no sentence. Programs decide by the reason, never by the message.
- * INVALID_ARGUMENT also has a google.rpc.BadRequest with all field violations at once; each violation bears its own
- * reason, and the ErrorInfo is that of the first. FAILED_PRECONDITION also has a google.rpc.PreconditionFailure,
- * UNAVAILABLE and RESOURCE_EXHAUSTED a google.rpc.RetryInfo where waiting helps. No error leaves as UNKNOWN.
+ * paths of the message. A program can decide by the reason, without the message.
  *
- * A refused call has changed nothing. Two exceptions: UNAVAILABLE says that it may have, so repeat it with the same
- * request_id; and an Abort with pivot that waited answers with Job.error if the job ended otherwise.
+ * INVALID_ARGUMENT also has a google.rpc.BadRequest with up to ten field violations at once; each violation has its own
+ * reason, and the ErrorInfo has the reason of the first. FAILED_PRECONDITION also has a google.rpc.PreconditionFailure,
+ * UNAVAILABLE and RESOURCE_EXHAUSTED a google.rpc.RetryInfo where waiting helps. No error has the gRPC code UNKNOWN.
+ *
+ * A refused call has changed nothing. There are two exceptions. After UNAVAILABLE the call may have taken effect:
+ * repeat it with the same request_id. And an Abort that waited for a pivot fails with Job.error if the job did not end
+ * as requested.
  *
  * The hundreds of each number are the gRPC code: 9xx is FAILED_PRECONDITION (9). New reasons may be added; a client
- * that does not know one goes by the gRPC code.
+ * that does not know a reason can decide by the gRPC code.
  *
- * "Keys" are those of `metadata`. Most reasons also carry `domain` (the VM), `disk` and `job` where the call names them.
- * What QEMU has said is quoted word for word, under the keys qemuText and qemuClass. "libvirt" is the error that
- * virErrorPtr has in the same situation, "none" where libvirt has no such refusal.
+ * "Keys" are the keys of `metadata`. Most reasons also have `domain` (the VM), `disk` and `job` if the call names them.
+ * The keys qemuText and qemuClass quote QEMU word for word. "libvirt" is the code of virErrorPtr in the same situation,
+ * or "none" if libvirt has no such error.
  *
  * @generated from enum blockjob.v1.ErrorReason
  */
