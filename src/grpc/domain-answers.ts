@@ -44,7 +44,7 @@ function fromDisk({ disk, deviceType, activeJob }: DomainDisk): DiskMessage {
       format: image.format,
       storage: image.storage?.driver ?? '',
       virtualSizeBytes: BigInt(image.virtualSizeBytes),
-      allocatedBytes: BigInt(image.allocatedBytes),
+      allocatedBytes: image.allocatedBytes === undefined ? undefined : BigInt(image.allocatedBytes),
       backingFile: image.backingFile,
       backingFormat: image.backingFormat,
       readOnly: image.readOnly,

@@ -301,8 +301,8 @@ export interface CheckOperationRequest {
   /** The name or UUID of the domain. Required. At most 1024 bytes. */
   domain: string;
   /**
-   * The disk, named as in DiskRef.disk. Required for DETACH and RESIZE, optional for SNAPSHOT, ignored for the other
-   * operations. Absent for all disks. At most 4096 bytes.
+   * The disk, named as in DiskRef.disk. Required for DETACH and RESIZE. For SNAPSHOT, absent means all disks. For the
+   * other operations it makes no difference, but it must name a disk of the domain if it is set. At most 4096 bytes.
    */
   disk?:
     | string
@@ -311,16 +311,16 @@ export interface CheckOperationRequest {
   operation: Operation;
 }
 
-/** Answers CheckOperation. */
+/** The answer of CheckOperation. */
 export interface CheckOperationResponse {
-  /** Is true if the operation may be done now. */
+  /** True if the operation may be done now. */
   allowed: boolean;
-  /** Says why not, all at once: BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE, CHAIN_BUSY, MANAGED_BY_LIBVIRT. Empty if allowed. */
-  reasons: Status[];
   /**
-   * Gives the jobs of this service that forbid it, of those that the caller may read. Jobs of other clients are in `reasons`
-   * alone.
+   * All reasons against it: BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE, CHAIN_BUSY, MANAGED_BY_LIBVIRT. Empty if it is
+   * allowed.
    */
+  reasons: Status[];
+  /** The jobs of this service that forbid it and that the caller may read. Jobs of other clients are in `reasons` alone. */
   blockingJobs: Job[];
 }
 

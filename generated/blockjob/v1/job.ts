@@ -13,7 +13,7 @@ export const protobufFileName = "blockjob/v1/job.proto";
 
 /** The kind of a job. */
 export const JobKind = {
-  /** JOB_KIND_UNSPECIFIED - Is never sent. */
+  /** JOB_KIND_UNSPECIFIED - Never sent. */
   JOB_KIND_UNSPECIFIED: 0,
   /**
    * JOB_KIND_COPY - Mirrors a disk into a destination; has READY and pivot. StartCopy, or Rebase with COPY.
@@ -217,9 +217,9 @@ export const WriteMode = {
    */
   WRITE_MODE_BACKGROUND: 1,
   /**
-   * WRITE_MODE_BLOCKING - Completes a guest write only when the destination has it too. Always converges; slows the guest down. libvirt:
-   * VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES. The destination is not a finished image before the job has ended: a qcow2
-   * destination is correct only then.
+   * WRITE_MODE_BLOCKING - Completes a guest write only when the destination has it too. Converges however fast the guest writes, and slows
+   * the guest down. libvirt: VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES. Do not open the destination before the job has
+   * ended: its image is not finished, and a qcow2 image is not consistent.
    */
   WRITE_MODE_BLOCKING: 2,
   UNRECOGNIZED: -1,
@@ -406,7 +406,10 @@ export const PauseGuest = {
    * the result is written down.
    */
   PAUSE_GUEST_ALWAYS: 2,
-  /** PAUSE_GUEST_NEVER - Never pauses. If QEMU dies during the pivot, the job ends in UNRESOLVED. The caller accepts the risk of the crash. */
+  /**
+   * PAUSE_GUEST_NEVER - Does not pause the guest. If QEMU dies during the pivot, the job ends in UNRESOLVED. The caller accepts the risk of
+   * the crash.
+   */
   PAUSE_GUEST_NEVER: 3,
   UNRECOGNIZED: -1,
 } as const;
@@ -470,8 +473,8 @@ export const Accept = {
   /** ACCEPT_LOSES_INTERNAL_SNAPSHOTS - Snapshots inside a qcow2 image may be left behind, or become unusable. */
   ACCEPT_LOSES_INTERNAL_SNAPSHOTS: 2,
   /**
-   * ACCEPT_SHARED_WRITER - Another process may write to the disk's file. The guest never sees what that process writes after the guest has
-   * left the file.
+   * ACCEPT_SHARED_WRITER - Another process may write to the disk's file. After the guest has left the file, it does not see what that process
+   * writes.
    */
   ACCEPT_SHARED_WRITER: 3,
   UNRECOGNIZED: -1,
@@ -603,7 +606,7 @@ export const DestinationContent = {
   /** DESTINATION_CONTENT_UNSPECIFIED - The job does not write a copy of the disk: PULL and COMMIT. */
   DESTINATION_CONTENT_UNSPECIFIED: 0,
   /**
-   * DESTINATION_CONTENT_PARTIAL - Only a part was copied: never use it as a disk. An ended job that made the file itself has removed it; see
+   * DESTINATION_CONTENT_PARTIAL - A part was copied: do not use it as a disk. An ended job that made the file itself has removed it; see
    * Outcome.destination_removed. For ACTIVE_COMMIT: the base image has some newer data and needs the images above it.
    */
   DESTINATION_CONTENT_PARTIAL: 1,
@@ -695,8 +698,8 @@ export interface DiskRef {
    */
   domain: string;
   /**
-   * The disk. Required. The ways to name it are tried in this order, and the first that matches exactly one disk
-   * counts:
+   * The disk. Required. The ways to name it are tried in this order; the first that matches exactly one disk counts,
+   * and DISK_NOT_FOUND if none does:
    * 1. the device's qdev id (`virtio0`);
    * 2. the block backend's name (`drive0`);
    * 3. the node name of the active image;
@@ -711,7 +714,7 @@ export interface JobRef {
   /** The way in which the job is named. */
   name?:
     | //
-    /** The Job.id. The only name that still means the same job when the disk gets another one. At most 64 bytes. */
+    /** The Job.id. It always means the same job, also when the disk gets another one. At most 64 bytes. */
     { $case: "jobId"; value: string }
     | //
     /**
@@ -740,10 +743,13 @@ export interface NbdDestination {
   exportName: string;
   /**
    * The id of a tls-creds-x509 object that the QEMU process already has (`-object tls-creds-x509,id=…`). Empty for a
-   * connection without TLS. Only with tcp, unless this QEMU allows TLS on unix sockets. At most 127 bytes.
+   * connection without TLS. TLS on a unix socket needs QEMU 7.0 or later. At most 127 bytes.
    */
   tlsCredentialsId: string;
-  /** The host name in the server's certificate. Empty: tcp.host. At most 253 bytes. */
+  /**
+   * The host name in the server's certificate. Empty for tcp.host. With tls_credentials_id only; otherwise
+   * FIELD_INVALID. At most 253 bytes.
+   */
   tlsHostname: string;
 }
 
@@ -756,9 +762,9 @@ export interface NbdTcpServer {
 }
 
 /**
- * The encryption of a destination: LUKS (AES-256, QEMU's default), inside a qcow2 image.
+ * The encryption of a destination: LUKS, inside a qcow2 image.
  *
- * The key never passes through this service: QEMU takes it from an object that it already has.
+ * The key is never sent to this service: QEMU takes it from an object that it already has.
  */
 export interface Encryption {
   /**
@@ -835,8 +841,8 @@ export interface Destination {
  * The progress of a job.
  *
  * Measured with QEMU's query-block-jobs. While a job is watched, its domain is asked at the shortest interval of the
- * watchers, however many they are. While no job of a domain is watched, the domain is not asked; GetInfo then asks
- * once. The rates and the convergence cover the last five seconds.
+ * watchers, however many they are. While no job of a domain is watched, the domain is asked only for a GetInfo. The
+ * rates and the convergence cover the last five seconds.
  *
  * libvirt: virDomainGetBlockJobInfo. Do not compare these numbers to find out whether a copy is ready: Job.state says
  * it.
@@ -872,10 +878,7 @@ export interface Progress {
     | undefined;
   /** Whether the job will become READY, or end, at the present rates. */
   convergence: Convergence;
-  /**
-   * The time of the measurement, by the host's clock. An old time means that QEMU has not answered since, or was not
-   * asked.
-   */
+  /** The time of the measurement, by the host's clock. If it is old, QEMU has not answered since, or was not asked. */
   sampleTime?:
     | Date
     | undefined;
@@ -900,7 +903,7 @@ export interface Evidence {
 
 /** The source of a finding. */
 export const Evidence_Source = {
-  /** SOURCE_UNSPECIFIED - Is never sent. */
+  /** SOURCE_UNSPECIFIED - Never sent. */
   SOURCE_UNSPECIFIED: 0,
   /** SOURCE_JOURNAL - The job's journal, at `revision`. */
   SOURCE_JOURNAL: 1,
@@ -979,15 +982,15 @@ export interface SafeToDelete {
   /** The absolute path of the file on Job.host. */
   path: string;
   /**
-   * The steps before the file is deleted, or empty. After a pivot: the VM's configuration must name the new image first, since a
-   * pivot changes the running QEMU only.
+   * The steps before the file is deleted. Never empty. After a pivot, change the VM's configuration first: it still
+   * names the old image.
    */
   warning: string;
   /**
    * The kind of storage of the file, if other hosts may have it too: the type of its file system as in mount(8)
    * (`nfs4`, `ceph`, `fuse.glusterfs`), `a block device`, or `an unknown file system`. Other hosts, also those of a
    * fleet, are not asked whether they have the file open, and `warning` says so too. Empty for a file system of this
-   * host alone, unless the host exports it.
+   * host alone. The service does not know whether the host exports it.
    */
   sharedStorage: string;
 }
@@ -1000,16 +1003,16 @@ export interface SafeToDelete {
  */
 export interface Outcome {
   /**
-   * The absolute path (or NBD URI) of the image to which the guest writes. Empty if it is not known, for instance
-   * during a pivot, or if the QEMU that ran the job has ended.
+   * The absolute path (or NBD URI) of the image to which the guest writes. Empty if it is not known: during a pivot, or
+   * if QEMU ended before the job did.
    */
   guestWritesTo: string;
   /** The state of the destination. */
   destinationContent: DestinationContent;
   /**
    * The moment up to which the destination has all of the guest's writes, by the host's clock: the last moment at which
-   * the copy was seen to follow the guest. Set only with COMPLETE, and not after a pivot, since the guest writes to the
-   * destination then.
+   * the copy was seen to follow the guest, or the start of the job if it was never seen to. Set only with COMPLETE, and
+   * not after a pivot, since the guest writes to the destination then.
    */
   asOf?:
     | Date
@@ -1038,8 +1041,8 @@ export interface Outcome {
    */
   destinationRemoved: boolean;
   /**
-   * The image with which the VM must be started next time. After a pivot it differs from the image in the VM's
-   * configuration. Empty if it is not known.
+   * The image with which the VM must be started next time: guest_writes_to. After a pivot it differs from the image in
+   * the VM's configuration.
    */
   nextStartPath: string;
   /**
@@ -1052,21 +1055,21 @@ export interface Outcome {
     | undefined;
   /**
    * The newest later job of this disk that has moved the guest since, may have moved it, or found it elsewhere. If set,
-   * guest_writes_to and next_start_path are out of date: read that job's outcome. Empty if none is known on this host.
-   * Never set in a journal entry's event, nor while the job runs. Changes by others than jobs are not known here, for
+   * guest_writes_to and next_start_path are out of date: read that job's outcome. Empty if no such job is known on this
+   * host, in a journal entry's event, and while the job runs. Changes by others than jobs are not known here, for
    * instance a VM that is started with another image or migrated; see guest_as_of.
    */
   guestChangedByJobId: string;
   /**
    * The newest later job that had the destination in its disk, or wrote to it. If set, destination_content is out of
-   * date. Empty if none is known on this host. Never set in a journal entry's event, nor while the job runs.
+   * date. Empty if no such job is known on this host, in a journal entry's event, and while the job runs.
    */
   destinationChangedByJobId: string;
 }
 
 /** A job's options, after the rules and the defaults were applied. */
 export interface JobOptions {
-  /** Copies only the active image, over the source's backing chain. COPY. */
+  /** Copies the active image alone, over the source's backing chain. COPY. */
   shallow: boolean;
   /** Uses an existing destination. COPY. */
   reuseExternal: boolean;
@@ -1127,8 +1130,8 @@ export interface Job {
   /** Why the job makes no progress. UNSPECIFIED if it is not paused, or has ended. */
   pauseReason: PauseReason;
   /**
-   * The progress. For an ended job: the last measured. Absent if nothing was measured yet, and in events of the past,
-   * since only the latest progress is kept.
+   * The latest progress. For an ended job, the last that was measured. Absent if nothing was measured since the service
+   * was started, and in events of the past.
    */
   progress?:
     | Progress
@@ -1172,11 +1175,11 @@ export interface Job {
     | undefined;
   /** The request_id of the call that started the job. Empty if there was none. */
   requestId: string;
-  /** Gives the labels, as the call that started the job had them. */
+  /** The labels of the call that started the job. */
   labels: { [key: string]: string };
   /**
-   * Names the caller that started the job, as ServerInfo.caller does. Empty: it had no name, or an older service started the
-   * job. Never read from a request.
+   * The caller that started the job, as in ServerInfo.caller: from its certificate or its gateway, never from a
+   * request. Empty if it had no name, or if an older service started the job.
    */
   createdBy: string;
 }
@@ -1207,7 +1210,7 @@ export interface Job {
  * is not a state: see Job.pause_reason.
  */
 export const Job_State = {
-  /** STATE_UNSPECIFIED - Is never sent. */
+  /** STATE_UNSPECIFIED - Never sent. */
   STATE_UNSPECIFIED: 0,
   /**
    * STATE_STARTING - The job is written down, and QEMU is being prepared. If QEMU refuses, the caller gets the error, the steps are
@@ -1217,8 +1220,8 @@ export const Job_State = {
   /** STATE_RUNNING - QEMU has accepted the job, and it copies. Phase 1. */
   STATE_RUNNING: 2,
   /**
-   * STATE_READY - Both sides are equal, and every guest write goes to both. Phase 2. Proved by QEMU's own ready status and the
-   * graph, never by current_bytes == end_bytes. Short drains inside QEMU (standby) do not end it. libvirt: event
+   * STATE_READY - Both sides are equal, and every guest write goes to both. Phase 2. Concluded from QEMU's own ready status, never
+   * from current_bytes == end_bytes. Short drains inside QEMU (standby) do not end it. libvirt: event
    * VIR_DOMAIN_BLOCK_JOB_READY.
    */
   STATE_READY: 3,
@@ -1233,11 +1236,11 @@ export const Job_State = {
   STATE_COMPLETED: 6,
   /**
    * STATE_CANCELLED - The job was ended by Abort without pivot, by its time limit, or by another client of QEMU. After READY the
-   * destination is a complete copy. libvirt: event VIR_DOMAIN_BLOCK_JOB_CANCELED.
+   * destination is a complete copy, unless the job was ended by force. libvirt: event VIR_DOMAIN_BLOCK_JOB_CANCELED.
    */
   STATE_CANCELLED: 7,
   /**
-   * STATE_FAILED - The job failed; `error` says why. The guest is on the source.
+   * STATE_FAILED - The job failed; `error` says why. The guest has not left the source.
    * libvirt: event VIR_DOMAIN_BLOCK_JOB_FAILED.
    */
   STATE_FAILED: 8,
@@ -1351,8 +1354,8 @@ export interface JobEvent {
    */
   revision: bigint;
   /**
-   * When the entry was written, or the message made, by the host's clock. For people: the order is that of the
-   * revisions.
+   * When the entry was written, or the message made, by the host's clock. It may go back when that clock is set: sort
+   * events by their revision.
    */
   time?:
     | Date
@@ -1369,9 +1372,9 @@ export interface JobEvent {
   oldestRevision: bigint;
 }
 
-/** Says what the event is about. */
+/** The kind of an event. */
 export const JobEvent_Kind = {
-  /** KIND_UNSPECIFIED - Is never sent. */
+  /** KIND_UNSPECIFIED - Never sent. */
   KIND_UNSPECIFIED: 0,
   /** KIND_SNAPSHOT - The job as it is now. The first message of a watch without after_revision; sent once. */
   KIND_SNAPSHOT: 1,

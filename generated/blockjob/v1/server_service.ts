@@ -94,7 +94,10 @@ export interface ServerInfo {
   mode: ServerMode;
   /** The host, as in Job.host of its jobs. For a gateway, the name of its machine. */
   host: string;
-  /** The start time of the process, by the host's clock. A later time than before means that the server was restarted. */
+  /**
+   * The start time of the process, by the host's clock. If it is later than in an answer before, the server was
+   * restarted.
+   */
   startTime?:
     | Date
     | undefined;

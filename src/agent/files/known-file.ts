@@ -69,6 +69,6 @@ const BLOCK_BYTES = 512;
 
 async function saysTheSame(image: Image | undefined, { path, stats: before }: Found): Promise<boolean> {
   const after = await lstat(path).catch(() => undefined);
-  const seen = image === undefined ? undefined : image.allocatedBytes / BLOCK_BYTES;
+  const seen = image?.allocatedBytes === undefined ? undefined : image.allocatedBytes / BLOCK_BYTES;
   return seen !== undefined && after !== undefined && before.blocks <= seen && seen <= after.blocks;
 }

@@ -20,7 +20,7 @@ export interface Image {
   /** The node that holds its bytes: file, host_device, nbd, … */
   readonly storage: { readonly node: string; readonly driver: string } | undefined;
   readonly virtualSizeBytes: number;
-  readonly allocatedBytes: number;
+  readonly allocatedBytes: number | undefined;
   readonly clusterSizeBytes: number | undefined;
   readonly extendedL2: boolean;
   readonly readOnly: boolean;

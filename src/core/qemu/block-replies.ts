@@ -45,7 +45,7 @@ export interface QemuNode {
   readonly cacheDirect: boolean;
   readonly detectZeroes: string;
   readonly virtualSizeBytes: number;
-  readonly allocatedBytes: number;
+  readonly allocatedBytes: number | undefined;
   readonly clusterSizeBytes: number | undefined;
   readonly extendedL2: boolean;
   readonly encrypted: boolean;
@@ -73,7 +73,7 @@ export function readNodes(reply: unknown): readonly QemuNode[] {
       cacheDirect: cache['direct'] === true,
       detectZeroes: text(node['detect_zeroes']) ?? 'off',
       virtualSizeBytes: number(image['virtual-size']),
-      allocatedBytes: number(image['actual-size']),
+      allocatedBytes: typeof image['actual-size'] === 'number' ? image['actual-size'] : undefined,
       clusterSizeBytes: typeof image['cluster-size'] === 'number' ? image['cluster-size'] : undefined,
       extendedL2: data['extended-l2'] === true,
       encrypted: image['encrypted'] === true,

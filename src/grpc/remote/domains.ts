@@ -38,7 +38,7 @@ export function toDomainDisk(message: DiskMessage): DomainDisk {
         path: image.path,
         storage: image.storage === '' ? undefined : { node: image.storageNodeName, driver: image.storage },
         virtualSizeBytes: Number(image.virtualSizeBytes),
-        allocatedBytes: Number(image.allocatedBytes),
+        allocatedBytes: image.allocatedBytes === undefined ? undefined : Number(image.allocatedBytes),
         readOnly: image.readOnly,
         encrypted: image.encrypted,
         backingFile: image.backingFile,

@@ -15,6 +15,8 @@ export interface NbdServerOptions {
   readonly over: 'unix' | 'tcp';
   /** The folder of the credentials that `tlsCredentials` has made. */
   readonly tls?: string;
+  /** `disk0` unless said otherwise; '' is the default export. */
+  readonly exportName?: string;
   /** Its storage cannot be written at this byte. */
   readonly fault?: { readonly atByte: number; readonly errno: 'EIO' | 'ENOSPC' };
 }
@@ -26,17 +28,26 @@ export class NbdServer implements AsyncDisposable {
   readonly server:
     | { readonly $case: 'unixSocket'; readonly value: string }
     | { readonly $case: 'tcp'; readonly value: { readonly host: string; readonly port: number } };
+  readonly #exportName: string;
   readonly #child: ChildProcess;
   readonly #exited: Promise<unknown>;
 
-  private constructor(file: string, server: NbdServer['server'], child: ChildProcess) {
+  private constructor(file: string, server: NbdServer['server'], exportName: string, child: ChildProcess) {
     this.file = file;
     this.server = server;
+    this.#exportName = exportName;
     this.#child = child;
     this.#exited = once(child, 'exit');
   }
 
-  static async start({ folder, sizeBytes, over, tls, fault }: NbdServerOptions): Promise<NbdServer> {
+  static async start({
+    folder,
+    sizeBytes,
+    over,
+    tls,
+    exportName = 'disk0',
+    fault,
+  }: NbdServerOptions): Promise<NbdServer> {
     const file = join(folder, `${over}.served`);
     await using handle = await open(file, 'wx');
     await handle.truncate(sizeBytes);
@@ -47,7 +58,7 @@ export class NbdServer implements AsyncDisposable {
       tls === undefined
         ? []
         : ['--object', `tls-creds-x509,id=tls0,endpoint=server,dir=${tls},verify-peer=yes`, '--tls-creds', 'tls0'];
-    const fixed = ['--persistent', '--shared', '8', '--export-name', 'disk0', '--discard', 'unmap'];
+    const fixed = ['--persistent', '--shared', '8', '--export-name', exportName, '--discard', 'unmap'];
     // It prints its errors on standard error; only a client that can connect knows that it listens.
     const child = spawn('qemu-nbd', [...fixed, ...address, ...credentials, ...image(file, fault)], { stdio: 'ignore' });
     await listening(over === 'unix' ? { path: socket } : { host: '127.0.0.1', port });
@@ -55,12 +66,12 @@ export class NbdServer implements AsyncDisposable {
       over === 'unix'
         ? ({ $case: 'unixSocket', value: socket } as const)
         : ({ $case: 'tcp', value: { host: '127.0.0.1', port } } as const);
-    return new NbdServer(file, server, child);
+    return new NbdServer(file, server, exportName, child);
   }
 
   /** The export in a request. */
   get target() {
-    return { server: this.server, exportName: 'disk0', tlsCredentialsId: '', tlsHostname: '' };
+    return { server: this.server, exportName: this.#exportName, tlsCredentialsId: '', tlsHostname: '' };
   }
 
   /** It keeps listening, and answers nothing any more. */

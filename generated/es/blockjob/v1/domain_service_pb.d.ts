@@ -392,8 +392,8 @@ export declare type CheckOperationRequest = Message<"blockjob.v1.CheckOperationR
   domain: string;
 
   /**
-   * The disk, named as in DiskRef.disk. Required for DETACH and RESIZE, optional for SNAPSHOT, ignored for the other
-   * operations. Absent for all disks. At most 4096 bytes.
+   * The disk, named as in DiskRef.disk. Required for DETACH and RESIZE. For SNAPSHOT, absent means all disks. For the
+   * other operations it makes no difference, but it must name a disk of the domain if it is set. At most 4096 bytes.
    *
    * @generated from field: optional string disk = 2;
    */
@@ -414,28 +414,28 @@ export declare type CheckOperationRequest = Message<"blockjob.v1.CheckOperationR
 export declare const CheckOperationRequestSchema: GenMessage<CheckOperationRequest>;
 
 /**
- * Answers CheckOperation.
+ * The answer of CheckOperation.
  *
  * @generated from message blockjob.v1.CheckOperationResponse
  */
 export declare type CheckOperationResponse = Message<"blockjob.v1.CheckOperationResponse"> & {
   /**
-   * Is true if the operation may be done now.
+   * True if the operation may be done now.
    *
    * @generated from field: bool allowed = 1;
    */
   allowed: boolean;
 
   /**
-   * Says why not, all at once: BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE, CHAIN_BUSY, MANAGED_BY_LIBVIRT. Empty if allowed.
+   * All reasons against it: BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE, CHAIN_BUSY, MANAGED_BY_LIBVIRT. Empty if it is
+   * allowed.
    *
    * @generated from field: repeated google.rpc.Status reasons = 2;
    */
   reasons: Status[];
 
   /**
-   * Gives the jobs of this service that forbid it, of those that the caller may read. Jobs of other clients are in `reasons`
-   * alone.
+   * The jobs of this service that forbid it and that the caller may read. Jobs of other clients are in `reasons` alone.
    *
    * @generated from field: repeated blockjob.v1.Job blocking_jobs = 3;
    */

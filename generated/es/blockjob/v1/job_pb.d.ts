@@ -37,8 +37,8 @@ export declare type DiskRef = Message<"blockjob.v1.DiskRef"> & {
   domain: string;
 
   /**
-   * The disk. Required. The ways to name it are tried in this order, and the first that matches exactly one disk
-   * counts:
+   * The disk. Required. The ways to name it are tried in this order; the first that matches exactly one disk counts,
+   * and DISK_NOT_FOUND if none does:
    * 1. the device's qdev id (`virtio0`);
    * 2. the block backend's name (`drive0`);
    * 3. the node name of the active image;
@@ -69,7 +69,7 @@ export declare type JobRef = Message<"blockjob.v1.JobRef"> & {
    */
   name: {
     /**
-     * The Job.id. The only name that still means the same job when the disk gets another one. At most 64 bytes.
+     * The Job.id. It always means the same job, also when the disk gets another one. At most 64 bytes.
      *
      * @generated from field: string job_id = 1;
      */
@@ -132,14 +132,15 @@ export declare type NbdDestination = Message<"blockjob.v1.NbdDestination"> & {
 
   /**
    * The id of a tls-creds-x509 object that the QEMU process already has (`-object tls-creds-x509,id=…`). Empty for a
-   * connection without TLS. Only with tcp, unless this QEMU allows TLS on unix sockets. At most 127 bytes.
+   * connection without TLS. TLS on a unix socket needs QEMU 7.0 or later. At most 127 bytes.
    *
    * @generated from field: string tls_credentials_id = 4;
    */
   tlsCredentialsId: string;
 
   /**
-   * The host name in the server's certificate. Empty: tcp.host. At most 253 bytes.
+   * The host name in the server's certificate. Empty for tcp.host. With tls_credentials_id only; otherwise
+   * FIELD_INVALID. At most 253 bytes.
    *
    * @generated from field: string tls_hostname = 5;
    */
@@ -180,9 +181,9 @@ export declare type NbdTcpServer = Message<"blockjob.v1.NbdTcpServer"> & {
 export declare const NbdTcpServerSchema: GenMessage<NbdTcpServer>;
 
 /**
- * The encryption of a destination: LUKS (AES-256, QEMU's default), inside a qcow2 image.
+ * The encryption of a destination: LUKS, inside a qcow2 image.
  *
- * The key never passes through this service: QEMU takes it from an object that it already has.
+ * The key is never sent to this service: QEMU takes it from an object that it already has.
  *
  * @generated from message blockjob.v1.Encryption
  */
@@ -297,8 +298,8 @@ export declare const DestinationSchema: GenMessage<Destination>;
  * The progress of a job.
  *
  * Measured with QEMU's query-block-jobs. While a job is watched, its domain is asked at the shortest interval of the
- * watchers, however many they are. While no job of a domain is watched, the domain is not asked; GetInfo then asks
- * once. The rates and the convergence cover the last five seconds.
+ * watchers, however many they are. While no job of a domain is watched, the domain is asked only for a GetInfo. The
+ * rates and the convergence cover the last five seconds.
  *
  * libvirt: virDomainGetBlockJobInfo. Do not compare these numbers to find out whether a copy is ready: Job.state says
  * it.
@@ -367,8 +368,7 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
   convergence: Convergence;
 
   /**
-   * The time of the measurement, by the host's clock. An old time means that QEMU has not answered since, or was not
-   * asked.
+   * The time of the measurement, by the host's clock. If it is old, QEMU has not answered since, or was not asked.
    *
    * @generated from field: google.protobuf.Timestamp sample_time = 9;
    */
@@ -437,7 +437,7 @@ export declare const EvidenceSchema: GenMessage<Evidence>;
  */
 export enum Evidence_Source {
   /**
-   * Is never sent.
+   * Never sent.
    *
    * @generated from enum value: SOURCE_UNSPECIFIED = 0;
    */
@@ -498,8 +498,8 @@ export declare type SafeToDelete = Message<"blockjob.v1.SafeToDelete"> & {
   path: string;
 
   /**
-   * The steps before the file is deleted, or empty. After a pivot: the VM's configuration must name the new image first, since a
-   * pivot changes the running QEMU only.
+   * The steps before the file is deleted. Never empty. After a pivot, change the VM's configuration first: it still
+   * names the old image.
    *
    * @generated from field: string warning = 2;
    */
@@ -509,7 +509,7 @@ export declare type SafeToDelete = Message<"blockjob.v1.SafeToDelete"> & {
    * The kind of storage of the file, if other hosts may have it too: the type of its file system as in mount(8)
    * (`nfs4`, `ceph`, `fuse.glusterfs`), `a block device`, or `an unknown file system`. Other hosts, also those of a
    * fleet, are not asked whether they have the file open, and `warning` says so too. Empty for a file system of this
-   * host alone, unless the host exports it.
+   * host alone. The service does not know whether the host exports it.
    *
    * @generated from field: string shared_storage = 3;
    */
@@ -532,8 +532,8 @@ export declare const SafeToDeleteSchema: GenMessage<SafeToDelete>;
  */
 export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
   /**
-   * The absolute path (or NBD URI) of the image to which the guest writes. Empty if it is not known, for instance
-   * during a pivot, or if the QEMU that ran the job has ended.
+   * The absolute path (or NBD URI) of the image to which the guest writes. Empty if it is not known: during a pivot, or
+   * if QEMU ended before the job did.
    *
    * @generated from field: string guest_writes_to = 1;
    */
@@ -548,8 +548,8 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
 
   /**
    * The moment up to which the destination has all of the guest's writes, by the host's clock: the last moment at which
-   * the copy was seen to follow the guest. Set only with COMPLETE, and not after a pivot, since the guest writes to the
-   * destination then.
+   * the copy was seen to follow the guest, or the start of the job if it was never seen to. Set only with COMPLETE, and
+   * not after a pivot, since the guest writes to the destination then.
    *
    * @generated from field: google.protobuf.Timestamp as_of = 3;
    */
@@ -590,8 +590,8 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
   destinationRemoved: boolean;
 
   /**
-   * The image with which the VM must be started next time. After a pivot it differs from the image in the VM's
-   * configuration. Empty if it is not known.
+   * The image with which the VM must be started next time: guest_writes_to. After a pivot it differs from the image in
+   * the VM's configuration.
    *
    * @generated from field: string next_start_path = 7;
    */
@@ -608,8 +608,8 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
 
   /**
    * The newest later job of this disk that has moved the guest since, may have moved it, or found it elsewhere. If set,
-   * guest_writes_to and next_start_path are out of date: read that job's outcome. Empty if none is known on this host.
-   * Never set in a journal entry's event, nor while the job runs. Changes by others than jobs are not known here, for
+   * guest_writes_to and next_start_path are out of date: read that job's outcome. Empty if no such job is known on this
+   * host, in a journal entry's event, and while the job runs. Changes by others than jobs are not known here, for
    * instance a VM that is started with another image or migrated; see guest_as_of.
    *
    * @generated from field: string guest_changed_by_job_id = 9;
@@ -618,7 +618,7 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
 
   /**
    * The newest later job that had the destination in its disk, or wrote to it. If set, destination_content is out of
-   * date. Empty if none is known on this host. Never set in a journal entry's event, nor while the job runs.
+   * date. Empty if no such job is known on this host, in a journal entry's event, and while the job runs.
    *
    * @generated from field: string destination_changed_by_job_id = 10;
    */
@@ -638,7 +638,7 @@ export declare const OutcomeSchema: GenMessage<Outcome>;
  */
 export declare type JobOptions = Message<"blockjob.v1.JobOptions"> & {
   /**
-   * Copies only the active image, over the source's backing chain. COPY.
+   * Copies the active image alone, over the source's backing chain. COPY.
    *
    * @generated from field: bool shallow = 1;
    */
@@ -809,8 +809,8 @@ export declare type Job = Message<"blockjob.v1.Job"> & {
   pauseReason: PauseReason;
 
   /**
-   * The progress. For an ended job: the last measured. Absent if nothing was measured yet, and in events of the past,
-   * since only the latest progress is kept.
+   * The latest progress. For an ended job, the last that was measured. Absent if nothing was measured since the service
+   * was started, and in events of the past.
    *
    * @generated from field: blockjob.v1.Progress progress = 8;
    */
@@ -895,15 +895,15 @@ export declare type Job = Message<"blockjob.v1.Job"> & {
   requestId: string;
 
   /**
-   * Gives the labels, as the call that started the job had them.
+   * The labels of the call that started the job.
    *
    * @generated from field: map<string, string> labels = 30;
    */
   labels: { [key: string]: string };
 
   /**
-   * Names the caller that started the job, as ServerInfo.caller does. Empty: it had no name, or an older service started the
-   * job. Never read from a request.
+   * The caller that started the job, as in ServerInfo.caller: from its certificate or its gateway, never from a
+   * request. Empty if it had no name, or if an older service started the job.
    *
    * @generated from field: string created_by = 31;
    */
@@ -945,7 +945,7 @@ export declare const JobSchema: GenMessage<Job>;
  */
 export enum Job_State {
   /**
-   * Is never sent.
+   * Never sent.
    *
    * @generated from enum value: STATE_UNSPECIFIED = 0;
    */
@@ -967,8 +967,8 @@ export enum Job_State {
   RUNNING = 2,
 
   /**
-   * Both sides are equal, and every guest write goes to both. Phase 2. Proved by QEMU's own ready status and the
-   * graph, never by current_bytes == end_bytes. Short drains inside QEMU (standby) do not end it. libvirt: event
+   * Both sides are equal, and every guest write goes to both. Phase 2. Concluded from QEMU's own ready status, never
+   * from current_bytes == end_bytes. Short drains inside QEMU (standby) do not end it. libvirt: event
    * VIR_DOMAIN_BLOCK_JOB_READY.
    *
    * @generated from enum value: STATE_READY = 3;
@@ -999,14 +999,14 @@ export enum Job_State {
 
   /**
    * The job was ended by Abort without pivot, by its time limit, or by another client of QEMU. After READY the
-   * destination is a complete copy. libvirt: event VIR_DOMAIN_BLOCK_JOB_CANCELED.
+   * destination is a complete copy, unless the job was ended by force. libvirt: event VIR_DOMAIN_BLOCK_JOB_CANCELED.
    *
    * @generated from enum value: STATE_CANCELLED = 7;
    */
   CANCELLED = 7,
 
   /**
-   * The job failed; `error` says why. The guest is on the source.
+   * The job failed; `error` says why. The guest has not left the source.
    * libvirt: event VIR_DOMAIN_BLOCK_JOB_FAILED.
    *
    * @generated from enum value: STATE_FAILED = 8;
@@ -1046,8 +1046,8 @@ export declare type JobEvent = Message<"blockjob.v1.JobEvent"> & {
   revision: bigint;
 
   /**
-   * When the entry was written, or the message made, by the host's clock. For people: the order is that of the
-   * revisions.
+   * When the entry was written, or the message made, by the host's clock. It may go back when that clock is set: sort
+   * events by their revision.
    *
    * @generated from field: google.protobuf.Timestamp time = 2;
    */
@@ -1089,13 +1089,13 @@ export declare type JobEvent = Message<"blockjob.v1.JobEvent"> & {
 export declare const JobEventSchema: GenMessage<JobEvent>;
 
 /**
- * Says what the event is about.
+ * The kind of an event.
  *
  * @generated from enum blockjob.v1.JobEvent.Kind
  */
 export enum JobEvent_Kind {
   /**
-   * Is never sent.
+   * Never sent.
    *
    * @generated from enum value: KIND_UNSPECIFIED = 0;
    */
@@ -1180,7 +1180,7 @@ export declare const JobEvent_KindSchema: GenEnum<JobEvent_Kind>;
  */
 export enum JobKind {
   /**
-   * Is never sent.
+   * Never sent.
    *
    * @generated from enum value: JOB_KIND_UNSPECIFIED = 0;
    */
@@ -1321,9 +1321,9 @@ export enum WriteMode {
   BACKGROUND = 1,
 
   /**
-   * Completes a guest write only when the destination has it too. Always converges; slows the guest down. libvirt:
-   * VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES. The destination is not a finished image before the job has ended: a qcow2
-   * destination is correct only then.
+   * Completes a guest write only when the destination has it too. Converges however fast the guest writes, and slows
+   * the guest down. libvirt: VIR_DOMAIN_BLOCK_COPY_SYNCHRONOUS_WRITES. Do not open the destination before the job has
+   * ended: its image is not finished, and a qcow2 image is not consistent.
    *
    * @generated from enum value: WRITE_MODE_BLOCKING = 2;
    */
@@ -1446,7 +1446,8 @@ export enum PauseGuest {
   ALWAYS = 2,
 
   /**
-   * Never pauses. If QEMU dies during the pivot, the job ends in UNRESOLVED. The caller accepts the risk of the crash.
+   * Does not pause the guest. If QEMU dies during the pivot, the job ends in UNRESOLVED. The caller accepts the risk of
+   * the crash.
    *
    * @generated from enum value: PAUSE_GUEST_NEVER = 3;
    */
@@ -1487,8 +1488,8 @@ export enum Accept {
   LOSES_INTERNAL_SNAPSHOTS = 2,
 
   /**
-   * Another process may write to the disk's file. The guest never sees what that process writes after the guest has
-   * left the file.
+   * Another process may write to the disk's file. After the guest has left the file, it does not see what that process
+   * writes.
    *
    * @generated from enum value: ACCEPT_SHARED_WRITER = 3;
    */
@@ -1563,7 +1564,7 @@ export enum DestinationContent {
   UNSPECIFIED = 0,
 
   /**
-   * Only a part was copied: never use it as a disk. An ended job that made the file itself has removed it; see
+   * A part was copied: do not use it as a disk. An ended job that made the file itself has removed it; see
    * Outcome.destination_removed. For ACTIVE_COMMIT: the base image has some newer data and needs the images above it.
    *
    * @generated from enum value: DESTINATION_CONTENT_PARTIAL = 1;

@@ -168,7 +168,7 @@ export const JobEvent_KindSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 12, 0);
 
 /**
- * Says what the event is about.
+ * The kind of an event.
  *
  * @generated from enum blockjob.v1.JobEvent.Kind
  */

@@ -47,7 +47,8 @@ export declare type ServerInfo = Message<"blockjob.v1.ServerInfo"> & {
   host: string;
 
   /**
-   * The start time of the process, by the host's clock. A later time than before means that the server was restarted.
+   * The start time of the process, by the host's clock. If it is later than in an answer before, the server was
+   * restarted.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 5;
    */

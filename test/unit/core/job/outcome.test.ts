@@ -199,6 +199,9 @@ const reopened = ({ concluded }: Case) => concluded.deviceOn === 'ELSEWHERE' && 
 const datedIfNotLive = ({ outcome, concluded }: Case) =>
   outcome.destinationContent !== 'COMPLETE' || concluded.deviceOn === 'DESTINATION' || outcome.asOf !== undefined;
 
+const isCompleteAndNotLive = ({ outcome, concluded }: Case) =>
+  outcome.destinationContent === 'COMPLETE' && concluded.deviceOn !== 'DESTINATION';
+
 describe('in every case', () => {
   it('the guest writes to the place where its device was seen, and to no other', () => {
     expect(except(({ outcome, concluded }) => outcome.guestWritesTo === concluded.devicePath)).toEqual([]);
@@ -267,6 +270,15 @@ describe('in every case', () => {
 
   it('a COMPLETE copy that is not the live disk has its point in time', () => {
     expect(except(datedIfNotLive)).toEqual([]);
+  });
+
+  it('a moment is only that of a COMPLETE copy that is not the live disk', () => {
+    expect(except((one) => one.outcome.asOf === undefined || isCompleteAndNotLive(one))).toEqual([]);
+    expect(cases.filter(({ outcome }) => outcome.asOf !== undefined).length).toBeGreaterThan(0);
+  });
+
+  it('there is evidence', () => {
+    expect(except(({ outcome }) => outcome.evidence.length > 0)).toEqual([]);
   });
 
   it('a pivot that QEMU reports as failed frees no file, though the guest is on the destination', () => {
