@@ -143,6 +143,8 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       const why = await refused(callRaw(server.domains, `/blockjob.v1.DomainService/${rpc}`, bad));
       expect({ rpc, ...why }).toMatchObject({ rpc, code: status.INVALID_ARGUMENT, reason: 'FIELD_INVALID' });
     }
+    const info = await refused(callRaw(server.domains, '/blockjob.v1.ServerService/GetServerInfo', bad));
+    expect(info).toMatchObject({ code: status.INVALID_ARGUMENT, reason: 'FIELD_INVALID' });
     const { error, messages } = await collect(streamRaw(server.jobs, `${JOBS}/WatchJob`, bad));
     expect(messages).toEqual([]);
     expect(refusalOf(error)).toMatchObject({ code: status.INVALID_ARGUMENT, reason: 'FIELD_INVALID' });

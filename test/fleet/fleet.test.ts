@@ -106,8 +106,8 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     const policy = await site.policy({ 'spiffe://site/ops': { operate: ['*'] } });
     const g3 = await site.gateway('g1', policy);
     await g3.domainUp(h2.domain);
-    const { id, host } = await g3.startCopy(copyOf(h2, { bandwidthBytesPerSecond: 4n << 20n }));
-    expect(host).toBe('h2');
+    const { id, host, createdBy } = await g3.startCopy(copyOf(h2, { bandwidthBytesPerSecond: 4n << 20n }));
+    expect([host, createdBy]).toEqual(['h2', 'spiffe://site/ops']);
     const seen: JobEvent[] = [];
     const broken = follow(g3, id, seen, () => false).catch((error: unknown) => error);
     await eventually(

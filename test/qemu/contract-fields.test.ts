@@ -42,8 +42,12 @@ describe.skipIf(needs('qemu'))('the contract', () => {
         disks: [{ id: 'disk0', bus: 'virtio-blk', chain }],
         extraArgs: [
           ...monitorIn(site.sockets, NAME),
-          ...['-blockdev', nbd, '-blockdev', 'driver=raw,node-name=net-raw,file=net'],
-          ...['-device', 'virtio-blk-pci,id=net0,drive=net-raw'],
+          '-blockdev',
+          nbd,
+          '-blockdev',
+          'driver=raw,node-name=net-raw,file=net',
+          '-device',
+          'virtio-blk-pci,id=net0,drive=net-raw',
         ],
       }),
     );

@@ -198,6 +198,11 @@ describe('the state folder', () => {
   test('forgets jobs that ended long ago, but not those with possible leftovers', async () => {
     await using site = await Site.open([], ['--keep-days', '2']);
     await using machine = await site.machine();
+    await using other = await site.machine();
+    const { id: only } = await site.service.startCopy({ ...copyOf(other), bandwidthBytesPerSecond: 65_536n });
+    await site.service.abort({ job: byId(only) });
+    const onOther = { job: { name: { $case: 'disk', value: other.disk } } } as const;
+    expect(await refused(site.service.abort(onOther))).toMatchObject({ reason: 'JOB_ENDED', metadata: { job: only } });
     const ended: string[] = [];
     for (const [name, force] of [
       ['old', false],
@@ -212,8 +217,10 @@ describe('the state folder', () => {
     const [old, stale, young] = ended.map((id) => present(id));
     const jobs = join(site.stateFolder, 'jobs');
     await site.restart('SIGTERM', machine.disk.domain, async () => {
-      for (const id of [old, stale]) await age(join(jobs, `${id}.jsonl`), 3);
+      for (const id of [only, old, stale]) await age(join(jobs, `${id}.jsonl`), 3);
     });
+    await site.service.domainUp(other.disk.domain);
+    expect(await refused(site.service.abort(onOther))).toMatchObject({ reason: 'DISK_HAS_NO_JOB' });
     expect(await refused(site.service.getInfo(present(old)))).toMatchObject({ reason: 'JOB_NOT_FOUND' });
     expect((await site.service.listJobs()).jobs.map(({ id }) => id)).toEqual([young, stale]);
     expect((await readdir(jobs)).toSorted()).toEqual([young, stale].map((id) => `${id}.jsonl`).toSorted());

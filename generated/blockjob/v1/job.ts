@@ -826,7 +826,7 @@ export interface Destination {
   format: ImageFormat;
   /**
    * The encryption of the destination. If absent, the destination is not encrypted, and a copy of an encrypted source
-   * is refused with LOSS_NOT_ACCEPTED. For qcow2 only: UNSPECIFIED format means QCOW2 then; RAW and nbd are refused
+   * is refused with LOSS_NOT_ACCEPTED. The format is QCOW2 then, also if it is UNSPECIFIED; RAW and nbd are refused
    * with FIELD_INVALID.
    *
    * A destination that is created, or gets a header, is encrypted. While QEMU derives the key, its monitor and the
@@ -840,9 +840,8 @@ export interface Destination {
 /**
  * The progress of a job.
  *
- * Measured with QEMU's query-block-jobs. While a job is watched, its domain is asked at the shortest interval of the
- * watchers, however many they are. While no job of a domain is watched, the domain is asked only for a GetInfo. The
- * rates and the convergence cover the last five seconds.
+ * Measured with QEMU's query-block-jobs: at each GetInfo, and while a job of the domain is watched, at the shortest
+ * interval of its watchers, however many they are. The rates and the convergence cover the last five seconds.
  *
  * libvirt: virDomainGetBlockJobInfo. Do not compare these numbers to find out whether a copy is ready: Job.state says
  * it.
@@ -996,7 +995,7 @@ export interface SafeToDelete {
 }
 
 /**
- * The state of the images on disk. Part of every job, at every moment, not only at the end.
+ * The state of the images on disk. Part of every job at every moment, also before its end.
  *
  * Computed from the journal and from QEMU, and computed again after a restart of the service. It contains only proved
  * facts: everything else is reported as unknown, never guessed.

@@ -395,8 +395,9 @@ export const GetServerInfoResponse: MessageFns<GetServerInfoResponse> = {
 /**
  * Describes the server that answers: its program, its version, and its start time.
  *
- * The call only reads, and may be repeated. A gateway answers for itself, not for its agents. The call fails with
- * CALLER_UNKNOWN, CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID, NOT_IMPLEMENTED and BUG alone.
+ * The call only reads, and may be repeated. A gateway answers for itself, not for its agents. The call may fail with
+ * FIELD_INVALID (the message cannot be decoded), CALLER_UNKNOWN, CALLER_NOT_ALLOWED, GATEWAY_HEADER_INVALID,
+ * NOT_IMPLEMENTED, TOO_MANY_CALLS, DRAINING and BUG.
  */
 export type ServerServiceService = typeof ServerServiceService;
 export const ServerServiceService = {

@@ -166,14 +166,16 @@ describe('an answer', () => {
   });
 });
 
+/** The NBD server that a request with this port means. */
+function serverOf(port: number) {
+  const nbd = { server: { $case: 'tcp', value: { host: 'h', port } } } as const;
+  const message = StartCopyRequest.fromPartial({ destination: { target: { $case: 'nbd', value: nbd } } });
+  const { destination } = toCopyRequest(message);
+  return destination?.kind === 'nbd' ? destination.nbd.server : undefined;
+}
+
 describe('a request', () => {
   it('that names no NBD port means the registered one', () => {
-    const serverOf = (port: number) => {
-      const nbd = { server: { $case: 'tcp', value: { host: 'h', port } } } as const;
-      const message = StartCopyRequest.fromPartial({ destination: { target: { $case: 'nbd', value: nbd } } });
-      const { destination } = toCopyRequest(message);
-      return destination?.kind === 'nbd' ? destination.nbd.server : undefined;
-    };
     expect([0, 1, 65_535].map(serverOf)).toEqual([10_809, 1, 65_535].map((port) => ({ kind: 'tcp', host: 'h', port })));
   });
 });

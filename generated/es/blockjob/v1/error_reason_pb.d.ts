@@ -35,7 +35,7 @@ export declare const file_blockjob_v1_error_reason: GenFile;
  */
 export enum ErrorReason {
   /**
-   * Is never sent.
+   * Never sent.
    *
    * @generated from enum value: ERROR_REASON_UNSPECIFIED = 0;
    */
@@ -83,7 +83,7 @@ export enum ErrorReason {
   BASE_NOT_IN_CHAIN = 304,
 
   /**
-   * INVALID_ARGUMENT. A path on the host is relative or empty.
+   * INVALID_ARGUMENT. A path on the host is not absolute.
    * Do: give the absolute path.
    * libvirt: VIR_ERR_INVALID_ARG ("absolute path must be used …").
    * Keys: field, path.
@@ -94,7 +94,7 @@ export enum ErrorReason {
 
   /**
    * INVALID_ARGUMENT. A speed is above 2^63-1 bytes per second, or above 8796093022207 MiB per second, or is negative.
-   * Do: give a lower speed; 0 means unlimited.
+   * Do: give a lower speed, or 0 for no limit.
    * libvirt: VIR_ERR_OVERFLOW, or VIR_ERR_INVALID_ARG.
    * Keys: field, value, maximum.
    *
@@ -145,8 +145,8 @@ export enum ErrorReason {
   FIELD_INVALID = 310,
 
   /**
-   * DEADLINE_EXCEEDED. Only in Job.error: the job's time_limit expired, and the service cancelled the job. timeLimit is
-   * in seconds.
+   * DEADLINE_EXCEEDED. The job's time_limit expired, and the service cancelled the job. In Job.error; also the answer
+   * of a start if the limit expired during the comparison of verify_reused. timeLimit is in seconds.
    * Do: read Progress.convergence; start again with more time, a higher speed, or write_mode BLOCKING.
    * libvirt: none (virsh --timeout aborts).
    * Keys: job, timeLimit.
@@ -361,7 +361,8 @@ export enum ErrorReason {
   START_UNDER_WAY = 921,
 
   /**
-   * FAILED_PRECONDITION. Only from CheckOperation: a job uses an image of the domain below the active image of a disk.
+   * FAILED_PRECONDITION. In answers of CheckOperation: a job uses an image of the domain below the active image of a
+   * disk.
    * Do: wait for its end. If the job is another client's, that client ends it.
    * libvirt: VIR_ERR_OPERATION_INVALID ("domain has active block job").
    * Keys: job, domain.
@@ -491,7 +492,7 @@ export enum ErrorReason {
 
   /**
    * FAILED_PRECONDITION. The NBD server answers, but QEMU cannot open the export: the export does not exist, or is not
-   * writable; only one side uses TLS; or one side rejects the certificate of the other.
+   * writable; one side uses TLS and the other does not; or one side rejects the certificate of the other.
    * Do: see the text.
    * libvirt: VIR_ERR_INTERNAL_ERROR.
    * Keys: path.
@@ -562,7 +563,8 @@ export enum ErrorReason {
   OWNERSHIP_STALE = 926,
 
   /**
-   * FAILED_PRECONDITION. The job has ended. The call was Abort, Pause, Resume or SetSpeed.
+   * FAILED_PRECONDITION. The job has ended. The call was Abort, Pause, Resume or SetSpeed; or a start that an Abort
+   * ended while it was comparing (verify_reused).
    * Do: read the result with GetInfo.
    * libvirt: VIR_ERR_INVALID_ARG ("… does not have an active block job").
    * Keys: job, state.
@@ -597,8 +599,8 @@ export enum ErrorReason {
 
   /**
    * FAILED_PRECONDITION. libvirt manages the VM, and does not see the work of this service. A start is refused unless
-   * the server runs with --allow-libvirt-managed. CheckOperation forbids every operation once a job of this service has
-   * moved a disk: after a save or a migration libvirt would use the old image, without an error.
+   * the server runs with --allow-libvirt-managed. CheckOperation forbids an operation on a disk that a job of this
+   * service has moved: libvirt would use the old image, and after a save or a migration without an error.
    * Do: use libvirt for the operation (virsh blockcopy, blockpull, blockcommit).
    * libvirt: none.
    * Keys: domain.
@@ -711,8 +713,8 @@ export enum ErrorReason {
 
   /**
    * FAILED_PRECONDITION. A shallow copy into an existing destination (reuse_external) writes the data of the active
-   * image alone, so the destination needs the contents of the image below it. This destination is empty, and has no
-   * backing file, or one of another size, or one that is lower in the guest's chain. Nothing was changed.
+   * image alone, so the destination needs the contents of the image below it. This destination holds no data, and has
+   * no backing file, or one of another size, or one that is lower in the guest's chain. Nothing was changed.
    * Do: create it again, over the right image or with its contents; or compare it (verify_reused); or copy the whole
    * disk, without shallow.
    * libvirt: none (the copy is another disk, and nobody says so).
@@ -769,9 +771,9 @@ export enum ErrorReason {
   GATEWAY_HEADER_INVALID = 990,
 
   /**
-   * FAILED_PRECONDITION. QEMU refused a command, or ended a job with an error, and no other reason describes it. After
-   * a refused command nothing is changed: the steps before it are taken back. qemuText and qemuClass are QEMU's own
-   * words; a failed job has no class.
+   * FAILED_PRECONDITION. A command of QEMU failed, or QEMU ended a job with an error, and no other reason describes it.
+   * After a failed command nothing is changed: the steps before it are taken back. qemuText and qemuClass are QEMU's
+   * own words; a failed job has no class.
    * Do: correct the cause that QEMU's text names, and try again; the log of QEMU may say more.
    * libvirt: VIR_ERR_INTERNAL_ERROR ("unable to execute QEMU command …"), VIR_ERR_OPERATION_FAILED for a pivot.
    * Keys: domain, qemuText, qemuClass.
@@ -781,8 +783,8 @@ export enum ErrorReason {
   REFUSED_BY_QEMU = 961,
 
   /**
-   * FAILED_PRECONDITION. A service of another version refused the call, or wrote the reason into a journal, and this
-   * version does not know the reason (otherReason).
+   * FAILED_PRECONDITION. The reason (otherReason) is from a service of another version, which answered the call or
+   * wrote the journal. This version does not know it.
    * Do: read its text, which is quoted; run the same version everywhere.
    * libvirt: none.
    * Keys: otherReason.
@@ -813,8 +815,9 @@ export enum ErrorReason {
   PLAN_CHANGED = 1001,
 
   /**
-   * ABORTED. Only in Job.error, and in the answer of an Abort that waited: the job ended, and the service did not see
-   * how. QEMU has ended, another client of QEMU cancelled, completed or dismissed the job, or the disk was unplugged.
+   * ABORTED. The job ended, and the service did not see how. In Job.error, and in the answer of a call that waited for
+   * the job. QEMU has ended, another client of QEMU cancelled, completed or dismissed the job, or the disk was
+   * unplugged.
    * Do: read Job.outcome before you touch a file.
    * libvirt: VIR_ERR_OPERATION_FAILED.
    * Keys: job.
@@ -824,8 +827,8 @@ export enum ErrorReason {
   JOB_LOST = 1002,
 
   /**
-   * ABORTED. Only in Job.error, and in the answer of an Abort that waited: QEMU has done the job, but the result is not
-   * proved to be on stable storage. Nothing was deleted.
+   * ABORTED. QEMU has done the job, but the result is not proved to be on stable storage. In Job.error, and in the
+   * answer of an Abort that waited. Nothing was deleted.
    * Do: read Job.outcome and docs/recovery/unresolved.md; do not delete a file before.
    * libvirt: none.
    * Keys: job, path.

@@ -182,6 +182,16 @@ describe('a watcher', () => {
     ]);
   });
 
+  it('has progress in the event of its last revision alone', async () => {
+    await using job = await watched(RUNNING, READY);
+    job.told.tell(5);
+    const events = job.watch({ afterRevision: 0 });
+    const of: unknown[] = [];
+    for (let revision = 1; revision <= 3; revision += 1) of.push((await next(events)).progress?.currentBytes);
+    expect(of).toEqual([undefined, undefined, 5]);
+    await events.return(undefined);
+  });
+
   it('begins with the job as it is, and then has all that comes', async () => {
     await using job = await watched(RUNNING);
     const events = job.watch();
@@ -241,11 +251,20 @@ describe('a watcher', () => {
     await using job = await watched(RUNNING);
     vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
     const events = job.watch({ afterRevision: 2 });
-    const beating = next(events);
-    for (let second = 0; second < 16; second += 1) {
-      await vi.advanceTimersByTimeAsync(1000);
-      job.log.changed.notify();
-    }
+    let beats = 0;
+    const beating = next(events).finally(() => {
+      beats += 1;
+    });
+    const pass = async (seconds: number) => {
+      for (let second = 0; second < seconds; second += 1) {
+        await vi.advanceTimersByTimeAsync(1000);
+        job.log.changed.notify();
+      }
+    };
+    await pass(14);
+    expect(beats).toBe(0);
+    await pass(2);
+    expect(beats).toBe(1);
     expect(await beating).toMatchObject({ type: 'HEARTBEAT', job: { revision: 2 } });
     await events.return(undefined);
   });

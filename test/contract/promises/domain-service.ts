@@ -1,0 +1,132 @@
+/** domain_service.proto and server_service.proto. */
+import type { Row } from './row.ts';
+
+export const DOMAIN_SERVICE: readonly Row[] = [
+  [
+    'unit/core/calls.test.ts',
+    '$rpc operates if it has a request_id, and only then',
+    'All calls only read, and may be repeated.',
+    'Changes nothing; may be repeated.',
+  ],
+  [
+    'qemu/callers-that-leave.test.ts',
+    'during GetInfo and WatchJob: the job goes on',
+    'A client that leaves does not affect them: its deadline or disconnect ends the answer and never touches a job.',
+  ],
+  [
+    'contract/server.test.ts',
+    'a client that vanishes aborts the signal of its call',
+    'its deadline or disconnect ends the answer and never touches a job',
+  ],
+  [
+    'qemu/domains.test.ts',
+    'the list is by name, in pages',
+    'Lists the domains without their disks, ordered by name.',
+    'The domains, ordered by name, without their disks.',
+  ],
+  [
+    'qemu/domains.test.ts',
+    'is listed, with what it is',
+    'Empty in ListDomains.',
+    'Absent if it answers.',
+    'without their disks',
+  ],
+  [
+    'qemu/check-operation.test.ts',
+    'a question that makes no sense is refused with every field that is wrong',
+    'For the other operations it makes no difference, but it must name a disk of the domain if it is set.',
+    /^Refused with FIELD_INVALID\.$/,
+  ],
+  [
+    'qemu/check-operation.test.ts',
+    'what moves it or needs it still is forbidden, and nothing once the job has ended',
+    'For SNAPSHOT, absent means all disks.',
+  ],
+  [
+    'contract/block-jobs.test.ts',
+    'an operation that the running copy forbids is refused, and allowed when it is over',
+    'Empty if it is allowed.',
+  ],
+  [
+    'qemu/domains.test.ts',
+    'a QEMU without a name and a UUID is named by its socket',
+    'Empty if QEMU was started without one.',
+  ],
+  [
+    'unit/core/disk/chain.test.ts',
+    'are those that a device uses, each with its backend, and none for a drive without a device',
+    "The disks in QEMU's order, including those without a medium.",
+  ],
+  [
+    'unit/core/disk/chain.test.ts',
+    'are known by device, have no backend, and are there without a medium',
+    'Empty if the VM was started with -blockdev.',
+  ],
+  [
+    'unit/grpc/answers.test.ts',
+    'has what QEMU reports of a domain, and nothing where it reports nothing',
+    'Empty if there is no medium.',
+    'Empty if it is not known.',
+    'Empty if there is none.',
+    'Empty if it is not recorded.',
+  ],
+  [
+    'qemu/domains.test.ts',
+    'disk on %s: every name of its own finds it, and its job is shown',
+    'The job that runs on the disk.',
+    'Absent if there is none.',
+  ],
+  [
+    'qemu/contract-fields.test.ts',
+    'the bytes on disk of an image are absent where QEMU does not report them',
+    'Absent if QEMU does not report them.',
+  ],
+  [
+    'qemu/domains.test.ts',
+    'disk on %s: its chain with formats, sizes and nodes',
+    'True if QEMU has opened it read-only.',
+  ],
+  [
+    'contract/block-jobs.test.ts',
+    'domains, their disks, jobs and leftovers are listed',
+    'Empty for all hosts.',
+    'Always empty on a single host.',
+  ],
+];
+
+export const SERVER_SERVICE: readonly Row[] = [
+  ['unit/grpc/answers.test.ts', 'never has the first value of an enum that says so', 'Never sent.'],
+  [
+    'fleet/fleet.test.ts',
+    'each says which program it is, and who asks, to whom it knows',
+    'The call only reads, and may be repeated.',
+    'Changes nothing; may be repeated.',
+    'The call may fail with FIELD_INVALID (the message cannot be decoded), CALLER_UNKNOWN, CALLER_NOT_ALLOWED',
+    "The caller's name, as in the policy and the audit log",
+  ],
+  [
+    'contract/server.test.ts',
+    'bytes that are no message: FIELD_INVALID, from every rpc',
+    'The call may fail with FIELD_INVALID (the message cannot be decoded)',
+  ],
+  [
+    'unit/access/policy.test.ts',
+    'may be asked by whom the policy names, whatever it allows them',
+    'Allowed for every caller that the policy names, for any domain; fails with CALLER_NOT_ALLOWED for others.',
+  ],
+  [
+    'unit/grpc/identity.test.ts',
+    'is whom a gateway names, or the gateway itself',
+    'or the name that a gateway passed on',
+  ],
+  [
+    'unit/grpc/identity.test.ts',
+    'the names in a certificate',
+    'the SPIFFE id, otherwise the DNS name of its certificate',
+  ],
+  [
+    'unit/grpc/identity.test.ts',
+    'is who its certificate names, and nobody in plaintext',
+    'Empty if the caller showed no certificate, or one without such a name.',
+  ],
+];

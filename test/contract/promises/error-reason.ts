@@ -1,0 +1,52 @@
+/** error_reason.proto. */
+import type { Row } from './row.ts';
+
+export const ERROR_REASON: readonly Row[] = [
+  [
+    'unit/core/errors.test.ts',
+    'tells all violations at once; the first gives the reason and the field',
+    'each violation has its own reason, and the ErrorInfo has the reason of the first',
+  ],
+  ['unit/grpc/bounds.test.ts', 'ten of the things that are wrong are told', 'with up to ten field violations at once'],
+  ['unit/grpc/remote.test.ts', 'has the reason, the words and the fields', 'each violation has its own reason'],
+  ['qemu/bad-input.test.ts', '$what: $reason', 'A refused call has changed nothing.'],
+  [
+    'qemu/interference-jobs.test.ts',
+    'cancels a copy whose pivot somebody waits for: that is no success',
+    'And an Abort that waited for a pivot fails with Job.error if the job did not end as requested.',
+  ],
+  ['unit/core/errors.test.ts', 'has the reasons of the contract, all of them and no other', /^Never sent\.$/],
+  [
+    'qemu/commit.test.ts',
+    'commits that make no sense are refused, and change nothing',
+    '`base` must be below `top` (directly below it with SHALLOW), and `top` must not be the lowest image.',
+  ],
+  [
+    'qemu/storage-faults.test.ts',
+    'before READY, FAIL: the job has failed, and says that there was no space',
+    'so does a job that is running (Job.error)',
+  ],
+  [
+    'qemu/state-folder.test.ts',
+    'that is full refuses new jobs, and harms no running one',
+    'A start fails with it, and so does a job that is running (Job.error).',
+  ],
+  [
+    'qemu/libvirt-managed.test.ts',
+    'is known by its %s: it is shown, and no job is started',
+    'A start is refused unless the server runs with --allow-libvirt-managed.',
+  ],
+  [
+    'qemu/libvirt-managed.test.ts',
+    'with --allow-libvirt-managed a job may move its disk, and then nothing that libvirt would do is allowed',
+    'CheckOperation forbids an operation on a disk that a job of this service has moved',
+  ],
+];
+
+/** They promise nothing: they quote libvirt. */
+export const ERROR_REASON_DESCRIBES: readonly string[] = [
+  'VIR_ERR_INVALID_ARG ("base … must not be NULL").',
+  'VIR_ERR_INVALID_ARG ("absolute path must be used …").',
+  'VIR_ERR_INVALID_ARG ("granularity must be power of 2").',
+  'VIR_ERR_OPERATION_DENIED on a read-only connection, VIR_ERR_ACCESS_DENIED by polkit.',
+];
