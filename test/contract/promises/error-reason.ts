@@ -8,6 +8,43 @@ export const ERROR_REASON: readonly Row[] = [
     'each violation has its own reason, and the ErrorInfo has the reason of the first',
   ],
   ['unit/grpc/bounds.test.ts', 'ten of the things that are wrong are told', 'with up to ten field violations at once'],
+  [
+    'unit/core/errors.test.ts',
+    '%s has the gRPC code that its number and its comment tell',
+    'No error has the gRPC code UNKNOWN.',
+    'The hundreds of each number are the gRPC code',
+  ],
+  ['unit/core/errors.test.ts', '%s has the documented metadata', '"Keys" are the keys of `metadata`.'],
+  [
+    'contract/door.test.ts',
+    'of watches a connection has so many that it can still ask',
+    'On each connection a fifth of the calls is reserved for calls that are not watches.',
+  ],
+  [
+    'qemu/contract-fields.test.ts',
+    "another client's job below the active image forbids an operation: CHAIN_BUSY",
+    'In answers of CheckOperation: a job uses an image of the domain below the active image of a disk.',
+  ],
+  [
+    'qemu/reuse.test.ts',
+    'a time limit ends it, too',
+    'also the answer of a start if the limit expired during the comparison of verify_reused.',
+  ],
+  [
+    'qemu/reuse.test.ts',
+    'it can be ended: the start is answered with that, and nothing is left',
+    'or a start that an Abort ended while it was comparing (verify_reused).',
+  ],
+  [
+    'qemu/bad-input.test.ts',
+    'QEMU refuses a step in the middle: what was done is taken back',
+    'After a failed command nothing is changed: the steps before it are taken back.',
+  ],
+  [
+    'qemu/sight.test.ts',
+    'takes back a start of which QEMU has nothing, and does not say that QEMU has ended',
+    'and in the answer of a call that waited for the job.',
+  ],
   ['unit/grpc/remote.test.ts', 'has the reason, the words and the fields', 'each violation has its own reason'],
   ['qemu/bad-input.test.ts', '$what: $reason', 'A refused call has changed nothing.'],
   [

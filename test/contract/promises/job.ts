@@ -112,6 +112,11 @@ const REQUESTS: readonly Row[] = [
 
 const DESTINATIONS: readonly Row[] = [
   [
+    'qemu/encrypted.test.ts',
+    'a destination that is reused is opened with its secret, and only with it',
+    'An encrypted destination is not reused without its secret:',
+  ],
+  [
     'unit/agent/starts/destination.test.ts',
     'is where its links lead: out of an allowed folder is refused, into one is made there',
     "Files and devices must be in a folder that the host's configuration allows, with symbolic links resolved",
@@ -278,6 +283,21 @@ const JOBS: readonly Row[] = [
     /^Absent before\.$/,
     'Empty if there was none.',
     'Empty if it had no name, or if an older service started the job.',
+  ],
+  [
+    'unit/core/job/ending.test.ts',
+    'FAILED is never the guest seen on the destination',
+    'The guest has not left the source.',
+  ],
+  [
+    'unit/core/job/outcome.test.ts',
+    'after an unforced end is a copy as of the last moment it was seen to follow: %s',
+    'After READY the destination is a complete copy, unless the job was ended by force.',
+  ],
+  [
+    'unit/core/job/outcome.test.ts',
+    'after a forced end is stale, and our own file may go',
+    'unless the job was ended by force.',
   ],
   ['qemu/rebase.test.ts', '-$style: pull to $to', 'The path of the image that becomes the backing image (PULL'],
   ['qemu/commit.test.ts', '-$style: $what', 'that takes the data (COMMIT, ACTIVE_COMMIT)'],

@@ -215,6 +215,10 @@ describe('in every case', () => {
     expect(except(({ end, deviceOn }) => !end.startsWith('CANCELLED') || deviceOn === 'SOURCE')).toEqual([]);
   });
 
+  it('FAILED is never the guest seen on the destination', () => {
+    expect(except(({ end, deviceOn }) => !end.startsWith('FAILED') || deviceOn !== 'DESTINATION')).toEqual([]);
+  });
+
   it('a success has no failure, and FAILED and UNRESOLVED say why', () => {
     expect(except(({ end }) => !/^COMPLETED .|^FAILED$|^UNRESOLVED$/.test(end))).toEqual([]);
   });
