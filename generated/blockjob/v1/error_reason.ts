@@ -432,7 +432,8 @@ export const ErrorReason = {
   /**
    * ERROR_REASON_MANAGED_BY_LIBVIRT - FAILED_PRECONDITION. libvirt manages the VM, and does not see the work of this service. A start is refused unless
    * the server runs with --allow-libvirt-managed. CheckOperation forbids an operation on a disk that a job of this
-   * service has moved: libvirt would use the old image, and after a save or a migration without an error.
+   * service has moved: libvirt would go on with the old image; after a save or a migration it would do so without an
+   * error.
    * Do: use libvirt for the operation (virsh blockcopy, blockpull, blockcommit).
    * libvirt: none.
    * Keys: domain.
@@ -615,8 +616,8 @@ export const ErrorReason = {
    */
   ERROR_REASON_REVISION_UNKNOWN: 1101,
   /**
-   * ERROR_REASON_QEMU_TOO_OLD - UNIMPLEMENTED. The domain's QEMU lacks a command or option that the call needs. QEMU itself was asked for it, and
-   * not its version.
+   * ERROR_REASON_QEMU_TOO_OLD - UNIMPLEMENTED. The domain's QEMU lacks a command or option that the call needs. The service asks QEMU for each of
+   * them, and does not go by its version.
    * Do: use a newer QEMU, or remove the option.
    * libvirt: VIR_ERR_OPERATION_UNSUPPORTED.
    * Keys: version, domain, since.
