@@ -408,6 +408,11 @@ export const catalogue = {
     libvirt: 'VIR_ERR_NO_SUPPORT',
     text: 'this server does not support <feature> yet; nothing was changed',
   },
+  VERSIONS_DIFFER: {
+    code: 'UNIMPLEMENTED',
+    libvirt: '-',
+    text: 'the agent of host {host} has version {agentVersion}, and the gateway has {gatewayVersion}: the <older> is too old for {feature}; upgrade the <older>. Nothing was changed',
+  },
   PATH_REPLACED: {
     code: 'ABORTED',
     libvirt: '-',

@@ -42,6 +42,8 @@ export interface Failure {
   readonly text: string;
   readonly metadata: Readonly<Record<string, string>>;
   readonly violations?: readonly Violation[];
+  /** The error of another version, encoded, if its reason is not known here: it is passed on as it came. */
+  readonly original?: Uint8Array;
 }
 
 type Values = Readonly<Record<string, string | number | bigint>>;

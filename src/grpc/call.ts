@@ -11,17 +11,21 @@ import {
 import type { Logger } from 'pino';
 import type { Call } from '../core/block-jobs.ts';
 import { BlockJobError, fail } from '../core/errors.ts';
+import type { ServerInfo } from '../core/server-info.ts';
 import { momentOf } from '../lib/clock.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { peerOf } from './identity.ts';
 import type { Refusals } from './refusals.ts';
 import { answerTo, hiddenBy, reasonIn } from './status.ts';
+import { refuseOlderGateway } from './versions.ts';
 
 export interface CallContext {
   readonly log: Logger;
   /** Refusals are written there, or counted. */
   readonly refusals: Refusals;
   readonly observer: Observer;
+  /** The program that answers. */
+  readonly info: Pick<ServerInfo, 'host' | 'version'>;
   /** The gateways whose statements about callers are trusted, by the names in their certificates. */
   readonly gateways: ReadonlySet<string>;
   /** No other caller is answered. */
@@ -58,6 +62,7 @@ export function unary<Request, Response>(
     };
     const run = async () => {
       try {
+        refuseOlderGateway(name, call.metadata, context.info);
         const ask = async (request: Request, asked: Call) => await handle(request, { ...asked, onMayOperate });
         const response = await answerUnary(context, call, ask);
         if (audit !== undefined) context.log.info({ ...audit(call.request), ...who }, `audit: ${name} done`);

@@ -1,5 +1,4 @@
 /** Enums of the contract ↔ names in the core; the compiler checks that both sides are complete. */
-import { fail } from '../core/errors.ts';
 import type { Given } from '../core/requests.ts';
 
 /** Unspecified is undefined; an unknown number is passed on. */
@@ -11,12 +10,14 @@ export function fromEnum<Values extends Readonly<Record<string, number>>, Prefix
   return value === 0 ? undefined : (nameIn(values, prefix, value) ?? { unrecognized: value });
 }
 
-export function toEnum<Prefix extends string, Name extends string, Value>(
+/** See namedOf(). */
+export function toEnum<Prefix extends string, Name extends string, Value extends number>(
   values: Readonly<Record<`${Prefix}_${Name}`, Value>>,
   prefix: Prefix,
   name: Name,
 ): Value {
-  return values[`${prefix}_${name}`];
+  const key = `${prefix}_${name}` as const;
+  return Object.hasOwn(values, key) ? values[key] : (Number(name) as Value);
 }
 
 /** The value in the message: also a number without a name. */
@@ -44,26 +45,20 @@ function nameIn<Values extends Readonly<Record<string, number>>, Prefix extends 
   return key?.slice(prefix.length + 1) as Names<Values, Prefix> | undefined;
 }
 
-/** Undefined if a message has no value. Throws for a value that only a newer service has. */
+/** Undefined if a message has no value. */
 export function enumName<Values extends Readonly<Record<string, number>>, Prefix extends string>(
   values: Values,
   prefix: Prefix,
   value: number,
 ): Names<Values, Prefix> | undefined {
-  if (value === 0) return undefined;
-  return (
-    nameIn(values, prefix, value) ??
-    fail('NOT_IMPLEMENTED', { feature: `${prefix} ${value}, which a newer server answers` })
-  );
+  return value === 0 ? undefined : namedOf(values, prefix, value);
 }
 
-/** Like enumName, for a value that every answer has. */
+/** A value that only another version of this service gives is passed on: its number stands for its name. */
 export function namedOf<Values extends Readonly<Record<string, number>>, Prefix extends string>(
   values: Values,
   prefix: Prefix,
   value: number,
 ): Names<Values, Prefix> {
-  const name = enumName(values, prefix, value);
-  if (name === undefined) fail('NOT_IMPLEMENTED', { feature: `an answer without ${prefix}` });
-  return name;
+  return nameIn(values, prefix, value) ?? (String(value) as Names<Values, Prefix>);
 }

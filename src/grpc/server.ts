@@ -90,6 +90,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
     log,
     refusals,
     observer,
+    info,
     gateways: new Set(gateways),
     onlyGateways,
     endStreams: endStreams.signal,

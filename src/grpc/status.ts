@@ -11,6 +11,7 @@ import { defined } from '../lib/defined.ts';
 
 /** The domain in ErrorInfo: the enum of the reasons, by its full name, which no other contract has. */
 const DOMAIN = 'blockjob.v1.ErrorReason';
+const CODES = Object.values(status).filter((one) => typeof one === 'number');
 /** When to repeat the call after UNAVAILABLE or a limit: an agent restarts in about this time. */
 const RETRY_SECONDS = 1n;
 /** The kernel may report these for any file, and none of them is a bug. */
@@ -35,6 +36,7 @@ const LONGEST_TEXT = 1000;
 
 /** A failure as google.rpc.Status: in Job.error, and with a refused call. */
 export function statusOf(said: Failure): Status {
+  if (said.original !== undefined) return Status.decode(said.original);
   const why = known(said);
   const { code } = catalogue[why.reason];
   const metadata = Object.fromEntries(Object.entries(why.metadata).map(([key, value]) => [key, short(value)]));
@@ -94,11 +96,12 @@ export function hiddenBy(error: unknown): { readonly hides?: string } {
 
 function answer(why: Failure): StatusObject {
   // The status line and the rich status are the same: clients refuse the status of a call if they differ.
-  const message = short(`${why.reason}: ${why.text}`);
-  const rich = { ...statusOf(why), message };
+  const plain = statusOf(why);
+  const message = why.original === undefined ? short(`${why.reason}: ${why.text}`) : plain.message;
   const metadata = new Metadata();
-  metadata.set('grpc-status-details-bin', Buffer.from(Status.encode(rich).finish()));
-  return { code: status[catalogue[why.reason].code], details: message, metadata };
+  metadata.set('grpc-status-details-bin', Buffer.from(Status.encode({ ...plain, message }).finish()));
+  const code = CODES.find((one) => String(one) === String(plain.code)) ?? status.INTERNAL;
+  return { code, details: message, metadata };
 }
 
 function any(type: string, value: Uint8Array): Any {

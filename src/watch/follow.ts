@@ -2,9 +2,8 @@
  * The events for one watcher of a job: every revision once and in order, at its own pace, and between them the latest
  * progress. It is a cursor, not a queue: it costs nothing while it does not read, and misses nothing.
  */
-import { hasEnded } from '../core/job/job.ts';
 import { JobEvent } from '../core/job/job-event.ts';
-import type { JobView } from '../core/job/job-view.ts';
+import { isOver, type JobView } from '../core/job/job-view.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { timestamp } from '../lib/clock.ts';
 import type { Feed } from './feed.ts';
@@ -45,7 +44,7 @@ export async function* follow(
       sent = next;
       yield next;
     } else {
-      if (sent !== undefined && hasEnded(sent.job)) return;
+      if (sent !== undefined && isOver(sent.job)) return;
       if (feed.failed !== undefined) throw feed.failed;
       const latest = feed.progress?.job.revision === cursor ? feed.progress : undefined;
       const isNew = latest !== undefined && latest.progress !== sent?.progress;

@@ -3,8 +3,8 @@
  * further behind reads from the journals.
  */
 import type { Failure } from '../core/errors.ts';
-import { hasEnded } from '../core/job/job.ts';
 import type { JobEvent } from '../core/job/job-event.ts';
+import { isOver } from '../core/job/job-view.ts';
 import type { Position } from '../core/jobs-message.ts';
 import { Wake } from '../lib/wake.ts';
 
@@ -53,7 +53,7 @@ export class Recent {
     this.#end = at;
     this.#told.push({ at, event });
     const { job } = event;
-    if (hasEnded(job)) this.progress.delete(job.accepted.job);
+    if (isOver(job)) this.progress.delete(job.accepted.job);
     // Many are removed at once, because a removal moves all kept events.
     if (this.#told.length >= 2 * this.#limit) {
       const gone = this.#told.splice(0, this.#told.length - this.#limit);

@@ -105,7 +105,7 @@ test.skipIf(needs('qemu', 'etcd', 'cgroup'))(
       'spiffe://site/ops': { operate: ['*'] },
       'spiffe://site/platform': { read: ['*'] },
     });
-    const gateway = await site.gateway('g1', policy, ofGateway.under);
+    const gateway = await site.gateway('g1', policy, { under: ofGateway.under });
     await gateway.domainUp(host.domain);
     const jobs = await startJobs(site, gateway, host);
 

@@ -37,6 +37,7 @@ test('10,000 refused calls with fields of 60 KB: the log grows by less than 100 
       log,
       refusals,
       observer: NOBODY,
+      info: { host: 'host1', version: '0.1.0' },
       gateways: new Set(),
       onlyGateways: false,
       endStreams: never,

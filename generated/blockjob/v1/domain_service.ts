@@ -1656,9 +1656,9 @@ export const CheckOperationResponse: MessageFns<CheckOperationResponse> = {
  *
  * All calls only read, and may be repeated. A client that leaves does not affect them: its deadline or disconnect ends
  * the answer and never touches a job. Besides the reasons named at each call, every call may fail with FIELD_INVALID,
- * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, DIRECTORY_UNREACHABLE, NOT_IMPLEMENTED, TOO_MANY_CALLS,
- * DRAINING and BUG. If the policy does not let a caller read a domain, each call answers as if the domain did not
- * exist.
+ * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, DIRECTORY_UNREACHABLE, NOT_IMPLEMENTED, VERSIONS_DIFFER,
+ * TOO_MANY_CALLS, DRAINING and BUG. If the policy does not let a caller read a domain, each call answers as if the
+ * domain did not exist.
  */
 export type DomainServiceService = typeof DomainServiceService;
 export const DomainServiceService = {

@@ -631,6 +631,14 @@ export const ErrorReason = {
    */
   ERROR_REASON_NOT_IMPLEMENTED: 1202,
   /**
+   * ERROR_REASON_VERSIONS_DIFFER - UNIMPLEMENTED. A gateway and the agent of a host have different versions, and one of them is too old for `feature`:
+   * a call, or `labels`. Nothing was changed.
+   * Do: upgrade the one that the message names, gateways first.
+   * libvirt: none.
+   * Keys: host, agentVersion, gatewayVersion ("unknown" if it was not stated), feature.
+   */
+  ERROR_REASON_VERSIONS_DIFFER: 1203,
+  /**
    * ERROR_REASON_QEMU_REFUSED - No longer sent: an error of QEMU is not a bug of this service. REFUSED_BY_QEMU is sent instead.
    *
    * @deprecated
@@ -765,6 +773,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_REVISION_UNKNOWN = typeof ErrorReason.ERROR_REASON_REVISION_UNKNOWN;
   export type ERROR_REASON_QEMU_TOO_OLD = typeof ErrorReason.ERROR_REASON_QEMU_TOO_OLD;
   export type ERROR_REASON_NOT_IMPLEMENTED = typeof ErrorReason.ERROR_REASON_NOT_IMPLEMENTED;
+  export type ERROR_REASON_VERSIONS_DIFFER = typeof ErrorReason.ERROR_REASON_VERSIONS_DIFFER;
   export type ERROR_REASON_QEMU_REFUSED = typeof ErrorReason.ERROR_REASON_QEMU_REFUSED;
   export type ERROR_REASON_BUG = typeof ErrorReason.ERROR_REASON_BUG;
   export type ERROR_REASON_QEMU_UNREACHABLE = typeof ErrorReason.ERROR_REASON_QEMU_UNREACHABLE;
@@ -1011,6 +1020,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 1202:
     case "ERROR_REASON_NOT_IMPLEMENTED":
       return ErrorReason.ERROR_REASON_NOT_IMPLEMENTED;
+    case 1203:
+    case "ERROR_REASON_VERSIONS_DIFFER":
+      return ErrorReason.ERROR_REASON_VERSIONS_DIFFER;
     case 1301:
     case "ERROR_REASON_QEMU_REFUSED":
       return ErrorReason.ERROR_REASON_QEMU_REFUSED;
@@ -1197,6 +1209,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_QEMU_TOO_OLD";
     case ErrorReason.ERROR_REASON_NOT_IMPLEMENTED:
       return "ERROR_REASON_NOT_IMPLEMENTED";
+    case ErrorReason.ERROR_REASON_VERSIONS_DIFFER:
+      return "ERROR_REASON_VERSIONS_DIFFER";
     case ErrorReason.ERROR_REASON_QEMU_REFUSED:
       return "ERROR_REASON_QEMU_REFUSED";
     case ErrorReason.ERROR_REASON_BUG:

@@ -41,6 +41,11 @@ export function publicJob(job: Job): PublicJob {
   return { ...job, readyTime: job.ready?.time, endTime: job.ended?.time, outcome: outcomeOf(job) };
 }
 
+/** By its time: a newer service may have other states. */
+export function isOver({ endTime }: Pick<PublicJob, 'endTime'>): boolean {
+  return endTime !== undefined;
+}
+
 /** A job and its progress. */
 export interface JobView {
   readonly job: PublicJob;

@@ -5,7 +5,7 @@ import { hasEnded, type JobState } from '../job/job.ts';
 import type { JobView } from '../job/job-view.ts';
 import type { ListJobsRequest, WatchRequest } from '../requests.ts';
 import { labelRules } from './labels.ts';
-import { enumKnown, given, invalid, throwIfAny } from './rule.ts';
+import { enumKnown, given, invalid, invalidField, throwIfAny } from './rule.ts';
 
 const PAGE_SIZE = { default: 100, maximum: 500 };
 const PROGRESS_INTERVAL_MS = { minimum: 100, default: 1000, maximum: 3_600_000 };
@@ -64,14 +64,14 @@ export function page<Item>(
   hasMore = false,
 ): { readonly items: readonly Item[]; readonly nextPageToken: string } {
   const size = pageSize(most);
-  const of = `${list} ${digitsOf(filter)}`;
-  const after = placeOf(of, pageToken);
+  const digits = digitsOf(filter);
+  const after = placeOf(list, digits, pageToken);
   const isAfter = (item: Item) => after === undefined || (descending === true ? key(item) < after : key(item) > after);
   const sorted = all.filter(isAfter).toSorted((a, b) => (key(a) < key(b) === (descending === true) ? 1 : -1));
   const items = sorted.slice(0, size);
   const last = items.at(-1);
   const isLast = last === undefined || (sorted.length <= size && !hasMore);
-  return { items, nextPageToken: isLast ? '' : tokenOf(of, key(last)) };
+  return { items, nextPageToken: isLast ? '' : encoded(`${list}:${digits} ${key(last)}`) };
 }
 
 /**
@@ -86,15 +86,22 @@ function digitsOf(filter: object): string {
   return (hash >>> 0).toString(16);
 }
 
-function tokenOf(of: string, place: string): string {
-  return encodeURIComponent(`${of} ${place}`.toWellFormed());
+/** The token for the hosts of a fleet. Another version may have other fields in its filter, so it is left out. */
+export function tokenForHosts(token: string): string {
+  return encoded(decoded(token).replace(/^(\w+):\w+ /, '$1 '));
 }
 
-function placeOf(of: string, token: string): string | undefined {
+/** Without digits it comes from a gateway, which has compared them. */
+function placeOf(list: string, digits: string, token: string): string | undefined {
   if (token === '') return undefined;
   const text = decoded(token);
-  throwIfAny(text.startsWith(`${of} `) ? [] : [invalid('page_token', 'is not from this list; begin again without it')]);
-  return text.slice(of.length + 1);
+  const start = [`${list}:${digits} `, `${list} `].find((one) => text.startsWith(one));
+  if (start === undefined) throw invalidField('page_token', 'is not from this list; begin again without it');
+  return text.slice(start.length);
+}
+
+function encoded(text: string): string {
+  return encodeURIComponent(text.toWellFormed());
 }
 
 /** '' for a text that this service did not encode. */

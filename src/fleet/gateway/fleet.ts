@@ -7,7 +7,7 @@ import { together } from '../../core/foreign-job.ts';
 import type { JobEvent } from '../../core/job/job-event.ts';
 import type { JobView } from '../../core/job/job-view.ts';
 import type { JobsMessage } from '../../core/jobs-message.ts';
-import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page } from '../../core/rules/list.ts';
+import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page, tokenForHosts } from '../../core/rules/list.ts';
 import { invalidField } from '../../core/rules/rule.ts';
 import { Watches } from '../../watch/watches.ts';
 import type { Directory, Host } from '../directory/directory.ts';
@@ -49,7 +49,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
   readonly listJobs: BlockJobs['listJobs'] = async (request, call) => {
     CALLS.listJobs.check(request);
     // The ended jobs of a domain stay on the host where it was.
-    const all = await this.#askHosts(call, async (agent, asked) => await agent.listJobs(request, asked));
+    const all = await this.#askHosts(call, async (agent, asked) => await agent.listJobs(onHosts(request), asked));
     const { domain } = request;
     const isKnown = domain === '' || all.answers.length > 0 || this.#directory.find(domain, seenBy(call)).is !== 'none';
     if (!isKnown && all.unreachable.length === 0) fail('DOMAIN_NOT_FOUND', { domain });
@@ -79,7 +79,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
   };
 
   readonly listLeftovers: BlockJobs['listLeftovers'] = async (request, call) => {
-    const all = await this.#askHosts(call, async (agent, asked) => await agent.listLeftovers(request, asked));
+    const all = await this.#askHosts(call, async (agent, asked) => await agent.listLeftovers(onHosts(request), asked));
     const { items, ...rest } = merge(all, OLDEST_FIRST, request);
     return { ...rest, items: items.map((leftover) => ({ ...leftover, id: idInFleet(leftover.host, leftover.id) })) };
   };
@@ -106,7 +106,11 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
   readonly listDomains: BlockJobs['listDomains'] = async (request, call) => {
     const { host } = request;
     const one = host === '' ? undefined : [hostNamed(this.#directory, host)];
-    const all = await this.#askHosts(call, async (agent, asked) => await agent.listDomains(request, asked), one);
+    const all = await this.#askHosts(
+      call,
+      async (agent, asked) => await agent.listDomains(onHosts(request), asked),
+      one,
+    );
     return merge(all, BY_NAME, request);
   };
 
@@ -163,6 +167,10 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     const missing = hosts.length === 1 ? [] : missingHosts(this.#directory);
     return { ...all, unreachable: [...new Set([...all.unreachable, ...missing])].toSorted() };
   }
+}
+
+function onHosts<Request extends { readonly pageToken: string }>(request: Request): Request {
+  return { ...request, pageToken: tokenForHosts(request.pageToken) };
 }
 
 function merge<Item>(

@@ -8,8 +8,8 @@
  */
 import type { Call } from '../../core/block-jobs.ts';
 import { BlockJobError } from '../../core/errors.ts';
-import { hasEnded } from '../../core/job/job.ts';
-import { IS_ENTRY, type JobEvent } from '../../core/job/job-event.ts';
+import type { JobEvent } from '../../core/job/job-event.ts';
+import { isOver } from '../../core/job/job-view.ts';
 import type { WatchRequest } from '../../core/requests.ts';
 import { Wake } from '../../lib/wake.ts';
 import type { Feed } from '../../watch/feed.ts';
@@ -81,7 +81,7 @@ export class SharedWatch implements Feed {
       try {
         await this.#read({ signal: AbortSignal.any([signal, this.#stream.signal]) });
         const latest = this.#revisions.at(-1);
-        if ((latest !== undefined && hasEnded(latest.job)) || signal.aborted) return;
+        if ((latest !== undefined && isOver(latest.job)) || signal.aborted) return;
         if (this.#stream.signal.aborted) continue;
       } catch (error) {
         if (signal.aborted) return;
@@ -98,11 +98,15 @@ export class SharedWatch implements Feed {
     }
   }
 
+  get #latest(): number {
+    return this.#revisions.at(-1)?.job.revision ?? this.#oldest - 1;
+  }
+
   async #read(call: Call): Promise<void> {
     const agent = await this.#agentNow(call);
     const request: WatchRequest = {
       job: { jobId: this.#job },
-      afterRevision: this.#revisions.at(-1)?.job.revision ?? this.#oldest - 1,
+      afterRevision: this.#latest,
       progressIntervalMs: this.#intervalMs,
     };
     for await (const event of agent.watch(request, call)) {
@@ -112,13 +116,14 @@ export class SharedWatch implements Feed {
   }
 
   #take(event: JobEvent): void {
-    if (IS_ENTRY[event.type]) this.#revisions.push(event);
-    else if (event.type === 'PROGRESS') this.#progress = event;
+    if (event.type === 'PROGRESS') this.#progress = event;
     else if (event.type === 'COMPACTED') {
       // The events kept so far belong to a history with a gap.
       this.#revisions.length = 0;
       this.#oldest = event.oldestRevision ?? 1;
-    } else {
+      // Not by its type: a newer agent may have others.
+    } else if (event.job.revision > this.#latest) this.#revisions.push(event);
+    else {
       // A sign of life, which is not passed on.
       return;
     }

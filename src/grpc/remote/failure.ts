@@ -12,7 +12,8 @@ export function failureOf(rich: Status): Failure {
   const info = detail(rich.details, 'ErrorInfo', ErrorInfo);
   const reason = info?.reason ?? '';
   if (info === undefined || !isReason(reason)) {
-    return failure('REASON_UNKNOWN', { otherReason: reason === '' ? 'none' : reason, said: rich.message });
+    const unknown = failure('REASON_UNKNOWN', { otherReason: reason === '' ? 'none' : reason, said: rich.message });
+    return info === undefined ? unknown : { ...unknown, original: Status.encode(rich).finish() };
   }
   const violations = detail(rich.details, 'BadRequest', BadRequest)?.fieldViolations.map(
     (one): Violation => ({
@@ -42,11 +43,16 @@ export function errorOf(error: ServiceError, host: string): BlockJobError {
     const passed = mayPass ? failure('HOST_UNREACHABLE', { host, why: why.text }) : why;
     return new BlockJobError(passed, { cause: error });
   }
-  if (error.code === status.UNIMPLEMENTED) {
+  if (isUnknownCall(error)) {
     return new BlockJobError(failure('NOT_IMPLEMENTED', { feature: error.details }), { cause: error });
   }
   const why = error.code === status.DEADLINE_EXCEEDED ? 'it did not answer in time' : error.details;
   return new BlockJobError(failure('HOST_UNREACHABLE', { host, why }), { cause: error });
+}
+
+/** Not the service says so, but the library in front of it: the service has no such call. */
+export function isUnknownCall({ code, metadata }: ServiceError): boolean {
+  return code === status.UNIMPLEMENTED && metadata.get('grpc-status-details-bin').length === 0;
 }
 
 function decoded(bytes: Buffer): Status | undefined {

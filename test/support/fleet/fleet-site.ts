@@ -8,7 +8,7 @@ import { eventually, monitorIn, present } from '../checks.ts';
 import { type ChainImage, makeChain, type Qemu, startQemu, testDir } from '../real-qemu/qemu.ts';
 import { Caller } from '../service/caller.ts';
 import { Authority, type Pair } from '../service/certificates.ts';
-import { Service } from '../service/service.ts';
+import { Service, type ServiceOptions } from '../service/service.ts';
 import { EtcdServer, freePort } from './etcd.ts';
 
 const MIB = 1 << 20;
@@ -24,10 +24,11 @@ export interface FleetHost {
   agent: Service;
 }
 
-interface HostOptions {
+/** Which program is started, and by what, as with bounded memory. */
+type Started = Pick<ServiceOptions, 'program' | 'under'>;
+
+interface HostOptions extends Started {
   readonly images?: readonly ChainImage[];
-  /** The command that starts the agent, as with bounded memory. */
-  readonly under?: readonly string[];
 }
 
 export class FleetSite implements AsyncDisposable {
@@ -55,7 +56,7 @@ export class FleetSite implements AsyncDisposable {
   }
 
   /** A host with its QEMU and its agent; `images`: those of more disks, `vd1` and so on. */
-  async host(name: string, { images = [], under }: HostOptions = {}): Promise<FleetHost> {
+  async host(name: string, { images = [], ...started }: HostOptions = {}): Promise<FleetHost> {
     const domain = `vm-${name}`;
     const chain = await makeChain(this.dir, { prefix: name, formats: ['qcow2', 'qcow2'], sizeBytes: 8 * MIB });
     const more = images.map((image, at) => ({ id: `vd${at + 1}`, bus: 'virtio-blk', chain: [image] }) as const);
@@ -65,7 +66,7 @@ export class FleetSite implements AsyncDisposable {
     const extraArgs = monitorIn(sockets, domain);
     const qemu = this.#opened.use(await startQemu({ style: 'blockdev', name: domain, disks, extraArgs }));
     const port = await freePort();
-    const agent = await this.startAgent(name, port, [], under);
+    const agent = await this.startAgent(name, port, [], started);
     const host = { name, qemu, domain, chain, port, agent };
     this.hosts.set(name, host);
     this.#opened.defer(async () => await host.agent.kill());
@@ -92,32 +93,23 @@ export class FleetSite implements AsyncDisposable {
     host.agent = await this.startAgent(host.name, host.port);
   }
 
-  async startAgent(
-    name: string,
-    port: number,
-    more: readonly string[] = [],
-    under?: readonly string[],
-  ): Promise<Service> {
+  async startAgent(name: string, port: number, more: readonly string[] = [], started: Started = {}): Promise<Service> {
     const pair = await this.authority.sign(`agent-${name}`, { uri: `spiffe://site/agent/${name}` });
     const args = ['agent', '--host-name', name, '--listen', `127.0.0.1:${port}`, '--advertise', `localhost:${port}`];
     args.push('--qmp-dir', this.#sockets(name), '--state-dir', join(this.dir, `state-${name}`));
     args.push('--allow-destination', this.dir, '--gateway', 'spiffe://site/gateway/g1');
     args.push('--gateway', 'spiffe://site/gateway/g2', '--etcd', this.etcd.url, '--ttl-seconds', String(TTL_SECONDS));
     const channel = await this.channel('spiffe://site/gateway/g1');
-    const reach = { address: `localhost:${port}`, channel, ...(under && { under }) };
+    const reach = { address: `localhost:${port}`, channel, ...started };
     return await Service.run([...args, ...this.#tls(pair), ...more], reach);
   }
 
   /** The client of `run()` is the operator `spiffe://site/ops`, who may do everything. */
-  async gateway(name: string, policyFile: string, under?: readonly string[]): Promise<Service> {
+  async gateway(name: string, policyFile: string, started: Started = {}): Promise<Service> {
     const pair = await this.authority.sign(`gateway-${name}`, { uri: `spiffe://site/gateway/${name}` });
     const port = await freePort();
     const args = ['gateway', '--listen', `127.0.0.1:${port}`, '--etcd', this.etcd.url, '--policy', policyFile];
-    const reach = {
-      address: `localhost:${port}`,
-      channel: await this.channel('spiffe://site/ops'),
-      ...(under && { under }),
-    };
+    const reach = { address: `localhost:${port}`, channel: await this.channel('spiffe://site/ops'), ...started };
     const gateway = await Service.run([...args, ...this.#tls(pair)], reach);
     this.#opened.defer(async () => await gateway.kill());
     return gateway;

@@ -14,14 +14,14 @@ const FOLDER = 'BLOCKJOBD_BUNDLES';
 const PROGRAMS = ['main', 'blockjob'] as const;
 
 /** Packages that look for files beside their own need it. */
-const AS_COMMONJS = [
+export const AS_COMMONJS = [
   `import { createRequire as requireOf } from 'node:module';`,
   'const require = requireOf(import.meta.url);',
   'const __dirname = import.meta.dirname;',
 ].join('\n');
 
 /** Read by packages from the folder two above their own. */
-const PROTOS = ['grpc-health-check/proto', '@grpc/reflection/build/proto'];
+export const PROTOS = ['grpc-health-check/proto', '@grpc/reflection/build/proto'];
 
 /** Vitest's globalSetup: of several projects of a run the first one does it. */
 export async function setup(): Promise<(() => Promise<void>) | undefined> {

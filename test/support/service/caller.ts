@@ -266,7 +266,9 @@ export function refusalOf(error: unknown): Refusal {
 }
 
 /** The error of a job; undefined if it has none. */
-export function errorOf({ error }: Job): Pick<Refusal, 'code' | 'reason' | 'metadata' | 'message'> | undefined {
+export function errorOf({
+  error,
+}: Pick<Job, 'error'>): Pick<Refusal, 'code' | 'reason' | 'metadata' | 'message'> | undefined {
   if (error === undefined) return undefined;
   return reasonIn(error);
 }

@@ -360,7 +360,7 @@ describe('the guarded calls', () => {
         // Each page except the last one is full, and its token is the position of its last item.
         if (pageToken === '') continue;
         expect(one.items).toHaveLength(pageSize);
-        expect(decodeURIComponent(pageToken)).toBe(`domains 5465b825 ${seen.at(-1)} h`);
+        expect(decodeURIComponent(pageToken)).toBe(`domains:5465b825 ${seen.at(-1)} h`);
       } while (pageToken !== '');
       expect(seen).toEqual(expected);
     }

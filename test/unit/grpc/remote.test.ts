@@ -51,6 +51,7 @@ import {
   toWatchRequest,
 } from '../../../src/grpc/requests.ts';
 import { answerTo, statusOf } from '../../../src/grpc/status.ts';
+import { present } from '../../support/checks.ts';
 import { serving } from '../../support/service/stub-server.ts';
 import { CONCLUDED, CREATED, jobOf, jobWith, RUNNING, STORIES } from '../core/stories.ts';
 
@@ -229,6 +230,26 @@ const JOBS = [
   changedSince,
 ];
 
+const LEFTOVER: Leftover = {
+  id: 'file:1',
+  kind: 'FILE',
+  host: 'host1',
+  domain: 'vm1',
+  jobId: 'bj1',
+  name: '/x',
+  allocatedBytes: 5,
+  text: 'why',
+  blockedBy: '',
+  createTime: PROGRESS.sampleTime,
+};
+const EVENT: EventFacts = {
+  job: ended,
+  progress: undefined,
+  type: 'STATE',
+  time: PROGRESS.sampleTime,
+  detail: 'd',
+};
+
 describe('an answer that is passed on', () => {
   it.each(JOBS.map((one) => [one.state, one] as const))('a job that is %s is the same message', (_state, one) => {
     for (const progress of [undefined, PROGRESS, { ...PROGRESS, etaMs: undefined }]) {
@@ -239,31 +260,13 @@ describe('an answer that is passed on', () => {
   });
 
   it('an event, of COMPACTED too', () => {
-    const event: EventFacts = {
-      job: ended,
-      progress: undefined,
-      type: 'STATE',
-      time: PROGRESS.sampleTime,
-      detail: 'd',
-    };
-    for (const one of [event, { ...event, type: 'COMPACTED', oldestRevision: 3 } as const]) {
+    for (const one of [EVENT, { ...EVENT, type: 'COMPACTED', oldestRevision: 3 } as const]) {
       expect(fromJobEvent(toJobEvent(fromJobEvent(one)))).toEqual(fromJobEvent(one));
     }
   });
 
   it('a leftover, and its removal', () => {
-    const leftover: Leftover = {
-      id: 'file:1',
-      kind: 'FILE',
-      host: 'host1',
-      domain: 'vm1',
-      jobId: 'bj1',
-      name: '/x',
-      allocatedBytes: 5,
-      text: 'why',
-      blockedBy: '',
-      createTime: PROGRESS.sampleTime,
-    };
+    const leftover = LEFTOVER;
     expect(toLeftover(fromLeftover(leftover))).toEqual(leftover);
     const results: ReclaimResult[] = [
       { id: 'file:1', leftover, failure: undefined },
@@ -291,10 +294,40 @@ describe('an answer that is passed on', () => {
     for (const one of [known, least]) expect(toForeignJob(fromForeignJob(one))).toEqual(one);
   });
 
-  it('refuses values that only a newer service can send', () => {
-    expect(() => toJobView({ ...fromJobView({ job: ended, progress: undefined }), state: 99 as never })).toThrow(
-      'NOT_IMPLEMENTED',
-    );
+  it.each([99, 0, -1])('has the number %d where an enum of another version has a value that is not known here', (n) => {
+    const number = n as never;
+    const message = fromJobView({
+      job: publicJob(jobWith({ destination: fileDestination }, RUNNING)),
+      progress: PROGRESS,
+    });
+    const { options, destination, outcome, progress } = message;
+    const told: JobMessage = {
+      ...message,
+      kind: number,
+      state: number,
+      pauseReason: number,
+      progress: { ...present(progress), convergence: number },
+      destination: { ...present(destination), format: number },
+      options: {
+        ...present(options),
+        writeMode: number,
+        onReady: number,
+        onNoSpace: number,
+        pauseGuest: number,
+        accept: [number],
+      },
+      outcome: {
+        ...present(outcome),
+        destinationContent: number,
+        evidence: [{ source: number, text: 'seen', revision: 2n }],
+      },
+    };
+    const received = JobMessage.decode(JobMessage.encode(told).finish());
+    expect(fromJobView(toJobView(received))).toEqual(told);
+    const event = { ...fromJobEvent(EVENT), job: received, revision: received.revision, kind: number };
+    expect(fromJobEvent(toJobEvent(event))).toEqual(event);
+    const leftover = { ...fromLeftover(LEFTOVER), kind: number };
+    expect(fromLeftover(toLeftover(leftover))).toEqual(leftover);
   });
 });
 
@@ -348,6 +381,13 @@ describe('a refusal that is passed on', () => {
     for (const one of tomorrow.details)
       one.value = Buffer.from(one.value.toString('latin1').replace('DRAINING', 'TOMORROW'), 'latin1');
     expect(failureOf(tomorrow)).toMatchObject({ reason: 'REASON_UNKNOWN', metadata: { otherReason: 'TOMORROW' } });
+    const { code, details, metadata } = answerTo(new BlockJobError(failureOf(tomorrow)), log);
+    const [bytes] = metadata?.get('grpc-status-details-bin') ?? [];
+    expect({ code, details, rich: Status.decode(Buffer.from(present(bytes))) }).toEqual({
+      code: tomorrow.code,
+      details: tomorrow.message,
+      rich: tomorrow,
+    });
     // A call that may be repeated may be repeated to any version.
     error.metadata.set('grpc-status-details-bin', Buffer.from(Status.encode(tomorrow).finish()));
     expect(errorOf(error, 'host1').failure).toMatchObject({

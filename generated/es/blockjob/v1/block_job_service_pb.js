@@ -339,9 +339,9 @@ export const CommitFlag = /*@__PURE__*/
  *   UNAVAILABLE may have had an effect: repeat it with the same request_id. An Abort with pivot that waits may fail
  *   with the error of the job that it ended.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN, CALLER_NOT_ALLOWED,
- *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED and BUG; and every write with REQUEST_ID_REUSED,
- *   REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE, QEMU_UNREACHABLE,
- *   REFUSED_BY_QEMU and DRAINING.
+ *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED, VERSIONS_DIFFER and BUG; and every write with
+ *   REQUEST_ID_REUSED, REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE,
+ *   QEMU_UNREACHABLE, REFUSED_BY_QEMU and DRAINING.
  * - If the policy does not let a caller read a domain, each call answers as if the domain did not exist.
  *   CALLER_NOT_ALLOWED is for callers that may read the domain, but not do what they asked for.
  * - A read never waits until a write is answered. While QEMU formats the new image of a start, a read that asks this

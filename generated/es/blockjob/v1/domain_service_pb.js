@@ -108,9 +108,9 @@ export const GuestState = /*@__PURE__*/
  *
  * All calls only read, and may be repeated. A client that leaves does not affect them: its deadline or disconnect ends
  * the answer and never touches a job. Besides the reasons named at each call, every call may fail with FIELD_INVALID,
- * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, DIRECTORY_UNREACHABLE, NOT_IMPLEMENTED, TOO_MANY_CALLS,
- * DRAINING and BUG. If the policy does not let a caller read a domain, each call answers as if the domain did not
- * exist.
+ * CALLER_UNKNOWN, GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, DIRECTORY_UNREACHABLE, NOT_IMPLEMENTED, VERSIONS_DIFFER,
+ * TOO_MANY_CALLS, DRAINING and BUG. If the policy does not let a caller read a domain, each call answers as if the
+ * domain did not exist.
  *
  * @generated from service blockjob.v1.DomainService
  */

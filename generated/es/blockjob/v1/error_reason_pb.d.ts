@@ -871,6 +871,17 @@ export enum ErrorReason {
   NOT_IMPLEMENTED = 1202,
 
   /**
+   * UNIMPLEMENTED. A gateway and the agent of a host have different versions, and one of them is too old for `feature`:
+   * a call, or `labels`. Nothing was changed.
+   * Do: upgrade the one that the message names, gateways first.
+   * libvirt: none.
+   * Keys: host, agentVersion, gatewayVersion ("unknown" if it was not stated), feature.
+   *
+   * @generated from enum value: ERROR_REASON_VERSIONS_DIFFER = 1203;
+   */
+  VERSIONS_DIFFER = 1203,
+
+  /**
    * No longer sent: an error of QEMU is not a bug of this service. REFUSED_BY_QEMU is sent instead.
    *
    * @generated from enum value: ERROR_REASON_QEMU_REFUSED = 1301 [deprecated = true];

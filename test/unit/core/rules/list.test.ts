@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { ListJobsRequest, WatchRequest } from '../../../../src/core/requests.ts';
-import { type Order, page, progressIntervalMs, showsForeign, stateFilter } from '../../../../src/core/rules/list.ts';
+import {
+  type Order,
+  page,
+  progressIntervalMs,
+  showsForeign,
+  stateFilter,
+  tokenForHosts,
+} from '../../../../src/core/rules/list.ts';
 
 const LIST: ListJobsRequest = { domain: '', states: [], pageSize: 0, pageToken: '' };
 const WATCH: WatchRequest = { job: { jobId: 'bj1' }, afterRevision: undefined, progressIntervalMs: undefined };
@@ -51,6 +58,20 @@ describe('a list', () => {
     const asked = { pageSize: 1, pageToken: '', domain: '\u{20ac}'.repeat(341), labels, createdBy: '/'.repeat(2048) };
     const { nextPageToken } = page(items, ORDER, asked);
     expect(nextPageToken.length).toBeLessThan(100);
+  });
+
+  it('has tokens for the hosts of a fleet that hosts of all versions take, whatever their filters have', () => {
+    const asked = { pageSize: 1, pageToken: '', domain: 'web1' };
+    const { nextPageToken } = page(items, ORDER, asked);
+    const pageToken = tokenForHosts(nextPageToken);
+    expect(decodeURIComponent(pageToken)).toBe(`things ${items[0]}`);
+    expect(tokenForHosts(pageToken)).toBe(pageToken);
+    const there = { ...asked, pageToken, another: 'field' };
+    expect(page(items, ORDER, there).items).toEqual([items[1]]);
+    expect(() => page(items, { ...ORDER, list: 'others' }, { pageSize: 1, pageToken })).toThrow(
+      'is not from this list',
+    );
+    for (const none of ['', '%ff']) expect(tokenForHosts(none)).toBe('');
   });
 
   it('refuses a negative size and a token of another list', () => {

@@ -18,7 +18,8 @@ const ENDED_AT = 6;
 /** The job at a revision: it ends with the sixth. */
 function viewAt(revision: number): JobView {
   const state = revision >= ENDED_AT ? 'COMPLETED' : revision > 2 ? jobOf(RUNNING, READY).state : 'RUNNING';
-  return { job: { ...base, revision, state }, progress: undefined };
+  const endTime = revision >= ENDED_AT ? '2026-01-01T00:00:00.000Z' : undefined;
+  return { job: { ...base, revision, state, endTime }, progress: undefined };
 }
 
 function event(type: JobEvent['type'], revision: number, more: Partial<EventFacts> = {}): JobEvent {
@@ -36,6 +37,8 @@ class Script {
   #why: BlockJobError | undefined;
   oldest = 1;
   open = 0;
+  /** What an entry is changed to. */
+  told = (entry: JobEvent): JobEvent => entry;
 
   grow(to: number): void {
     this.#last = to;
@@ -77,7 +80,7 @@ class Script {
         if (this.#why !== undefined || broken !== this.#broken) throw this.#why ?? UNREACHABLE;
         if (cursor < this.#last) {
           cursor += 1;
-          yield event('STATE', cursor);
+          yield this.told(event('STATE', cursor));
           if (cursor >= ENDED_AT) return;
         } else if (progress < this.#progress) {
           progress += 1;
@@ -195,6 +198,23 @@ describe('a heartbeat through a gateway', () => {
 });
 
 describe('watches of one job through a gateway', () => {
+  it('have entries of kinds and states that only a newer agent has, and end when its end has a time', async () => {
+    const script = new Script();
+    script.told = ({ job }) => {
+      const state = job.endTime === undefined ? job.state : ('98' as never);
+      return event('99' as never, job.revision, { job: { ...job, state } });
+    };
+    script.grow(ENDED_AT);
+    const seen: string[] = [];
+    const call = { signal: new AbortController().signal };
+    for await (const { type, job } of watches(script).watch(viewAt(1), request(0), call)) {
+      seen.push(`${type} ${job.revision} ${job.state}`);
+    }
+    const { state } = viewAt(3).job;
+    const before = ['RUNNING', 'RUNNING', state, state, state].map((one, at) => `99 ${at + 1} ${one}`);
+    expect(seen).toEqual([...before, `99 ${ENDED_AT} 98`]);
+  });
+
   it('have one stream from the agent, however many there are and wherever they begin', async () => {
     const script = new Script();
     script.grow(3);
