@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { REPOSITORY } from '../support/service/service.ts';
+import { BLOCK_JOB_SERVICE } from './promises/block-job-service.ts';
 import { DOMAIN_SERVICE, SERVER_SERVICE } from './promises/domain-service.ts';
 import { ERROR_REASON, ERROR_REASON_DESCRIBES } from './promises/error-reason.ts';
 import { JOB } from './promises/job.ts';
@@ -165,11 +166,11 @@ const OF_ALL: readonly Row[] = [
     'are forgotten when they are too old',
     'Ended jobs are kept until they are pruned by age or number.',
   ],
-  ...BLOCK_JOB_SERVICE,
 ];
 
 /** They hold sentences of one file. */
 const OF_FILE: Readonly<Record<string, readonly Row[]>> = {
+  'block_job_service.proto': BLOCK_JOB_SERVICE,
   'domain_service.proto': DOMAIN_SERVICE,
   'error_reason.proto': ERROR_REASON,
   'job.proto': JOB,
@@ -178,9 +179,6 @@ const OF_FILE: Readonly<Record<string, readonly Row[]>> = {
 
 /** Whole sentences that have a promising word, and promise nothing. */
 const DESCRIBES: readonly string[] = [...ERROR_REASON_DESCRIBES];
-
-/** Sentences with a promising word that have no row yet. It only gets smaller. */
-const NOT_YET = 157;
 
 type Part = Row[2];
 const partsOf = (rows: readonly Row[]) => rows.flatMap(([, , ...parts]) => parts);
@@ -213,6 +211,6 @@ test('each test that holds a sentence exists', () => {
   expect(missing).toEqual([]);
 });
 
-test(`${NOT_YET} sentences with a promising word are not held yet, and no more`, () => {
-  expect(notYet).toHaveLength(NOT_YET);
+test('no sentence with a promising word is held by nothing', () => {
+  expect(notYet.map(({ text }) => text)).toEqual([]);
 });

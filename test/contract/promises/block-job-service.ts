@@ -1,27 +1,21 @@
-/** The sentences of block_job_service.proto that promise something, and the tests that hold them. */
-
-/** What it holds: parts of sentences, or patterns of many. */
-type Row = readonly [file: string, name: string, ...parts: readonly (string | RegExp)[]];
+/** block_job_service.proto. */
+import type { Row } from './row.ts';
 
 const ALL_CALLS: readonly Row[] = [
   [
     'unit/core/rules/start-copy.test.ts',
-    'is told all at once, in the order of the fields',
+    'are reported all at once, in the order of the fields',
     'A start reports all its wrong arguments at once',
   ],
-  ['unit/core/rules/rebase.test.ts', 'is told at once', 'A start reports all its wrong arguments at once'],
-  [
-    'unit/core/rules/commit.test.ts',
-    'what is wrong is told at once',
-    'A start reports all its wrong arguments at once',
-  ],
+  ['unit/core/rules/rebase.test.ts', 'are reported at once', 'A start reports all its wrong arguments at once'],
+  ['unit/core/rules/commit.test.ts', 'errors are reported at once', 'A start reports all its wrong arguments at once'],
   ['qemu/bad-input.test.ts', '$what: $reason', 'A refused call has changed nothing and left nothing behind.'],
   [
     'qemu/any-request.test.ts',
-    'has a typed answer that is no bug, and leaves nothing behind',
+    'has a typed answer that is not a bug, and leaves nothing behind',
     'A refused call has changed nothing and left nothing behind.',
   ],
-  ['qemu/bad-input.test.ts', 'all that is wrong is told at once', 'are BadRequest field violations'],
+  ['qemu/bad-input.test.ts', 'all errors are reported at once', 'are BadRequest field violations'],
   ['unit/grpc/status.test.ts', 'has the first ten of the fields that are wrong', 'field violations, at most 10.'],
   [
     'unit/client/calls.test.ts',
@@ -30,13 +24,13 @@ const ALL_CALLS: readonly Row[] = [
   ],
   [
     'qemu/interference-jobs.test.ts',
-    'cancels a copy whose pivot somebody waits for: that is no success',
+    'cancels a copy whose pivot a caller waits for: that is not a success',
     'An Abort with pivot that waits may fail with the error of the job that it ended.',
     'With pivot it answers OK only if the job is COMPLETED.',
   ],
   [
     'fault/oracle.test.ts',
-    'what is not there, and what is not yours',
+    'objects that do not exist, and objects of others',
     'each call answers as if the domain did not exist',
   ],
   [
@@ -63,12 +57,12 @@ const ALL_CALLS: readonly Row[] = [
   ],
   [
     'contract/door.test.ts',
-    'on one connection there are so many at a time, and none is lost',
+    'the number at a time on one connection is limited, and none is lost',
     'Further calls on the connection wait in the client.',
   ],
   [
     'contract/door.test.ts',
-    'of watches a connection has so many that it can still ask',
+    'the watches of a connection are limited, so that it can still make other calls',
     'A watch beyond that, and a call beyond the limits of an address or of the server, is refused',
   ],
   [
@@ -117,11 +111,11 @@ const ALL_CALLS: readonly Row[] = [
   ],
   [
     'qemu/plans.test.ts',
-    'of $what changes nothing, and is what is done then',
+    'of $what changes nothing, and matches the later job',
     'validate_only, on the starting calls, runs every check, changes nothing',
     'OK means that the job could have started at that moment.',
   ],
-  ['qemu/plans.test.ts', 'of what would be refused is refused', 'OK means that the job could have started'],
+  ['qemu/plans.test.ts', 'of a start that would be refused is refused', 'OK means that the job could have started'],
   [
     'qemu/promises.test.ts',
     'a read changes nothing, and says the same when it is repeated',
@@ -132,7 +126,7 @@ const ALL_CALLS: readonly Row[] = [
 const STARTS: readonly Row[] = [
   [
     'qemu/bad-input.test.ts',
-    'QEMU refuses a step in the middle: what was done is taken back',
+    'QEMU refuses a step in the middle: the steps before it are undone',
     'Answers when QEMU has accepted the job: a job that QEMU refuses is refused by the call.',
   ],
   [
@@ -156,7 +150,7 @@ const STARTS: readonly Row[] = [
   ],
   [
     'qemu/bad-input.test.ts',
-    'a second job on the disk, a pivot before READY, one that has ended',
+    'a second job on the disk, a pivot before READY, a job that has ended',
     'a repetition is refused with BLOCK_COPY_ACTIVE while the job runs',
     'Before READY it is refused with JOB_NOT_READY.',
   ],
@@ -190,39 +184,39 @@ const STARTS: readonly Row[] = [
   ],
   [
     'qemu/destinations.test.ts',
-    'it gets a header only where its reuse was asked for, and is probed then',
+    'it gets a header only if its reuse was requested, and is probed then',
     'A device gets no header without REUSE_EXT',
   ],
   [
     'qemu/destinations.test.ts',
-    'shallow into raw is refused; so is a relative name where none is written',
+    'shallow into raw is refused; a relative name is, too, if no name is written',
     'A created raw destination is refused with SHALLOW_INTO_RAW, unless the source is raw too.',
     'Needs shallow, a destination that is created and not raw, and a source that has a backing image',
   ],
   [
     'qemu/reuse.test.ts',
-    'what cannot show what the image below the active one shows is refused, and nothing is touched',
+    'an image that cannot show the contents below the active one is refused, and nothing is touched',
     'A destination that is reused must already show the contents of that image',
     'It refuses an obvious contradiction with REUSED_UNLIKE',
   ],
   [
     'qemu/reuse.test.ts',
-    'over %s it rests on the caller’s word, and the old image is not called safe to delete',
+    'over %s it depends on the caller’s word, and the old image is not called safe to delete',
     'Outcome.safe_to_delete does not list the source.',
   ],
   [
     'qemu/reuse.test.ts',
-    'one sector is found that differs, at byte %i, in each of three places',
+    'a difference of one sector is found, at byte %i, in each of three places',
     'A difference is refused with REUSED_DIFFERS, which names the first sector.',
   ],
   [
     'qemu/reuse.test.ts',
-    'a service that is restarted by %s takes the start back',
+    'a service that is restarted by %s undoes the start',
     'A restart of the service ends it with VERIFY_BROKEN_OFF, and the start is taken back.',
   ],
   [
     'qemu/reuse.test.ts',
-    'it can be ended: the start is answered with that, and nothing is left',
+    'it can be cancelled: the start gets that error, and nothing is left',
     'A STARTING job is given up: its steps are taken back, it is FAILED and forgotten',
   ],
   [
@@ -237,7 +231,7 @@ const STARTS: readonly Row[] = [
   ],
   [
     'unit/core/rules/start-copy.test.ts',
-    'is nothing about a smaller buffer than QEMU is sound with: it is raised',
+    'do not include a buffer that is too small for QEMU: it is raised',
     '0 means 16 MiB.',
     'A smaller value is raised to 16 MiB',
   ],
@@ -258,7 +252,7 @@ const STARTS: readonly Row[] = [
   ],
   [
     'qemu/clock.test.ts',
-    '%s ends no job with a time limit, and has none forgotten',
+    '%s ends no job with a time limit, and lets none be forgotten',
     'It is counted by a clock that nobody can set',
   ],
   ['unit/core/job/ending.test.ts', 'is CANCELLED, and says so', 'CANCELLED, with the error TIME_LIMIT_REACHED.'],
@@ -289,7 +283,7 @@ const REBASE_AND_COMMIT: readonly Row[] = [
   ],
   [
     'unit/core/rules/commit.test.ts',
-    'what is wrong is told at once',
+    'a flag that is repeated counts once',
     'a sum of bits and an unknown value are refused with FIELD_INVALID',
     /^Otherwise BANDWIDTH_OUT_OF_RANGE\. 0 means unlimited\.$/,
   ],
@@ -301,13 +295,13 @@ const REBASE_AND_COMMIT: readonly Row[] = [
   ['unit/core/rules/commit.test.ts', 'a flag that is repeated counts once', 'A repeated flag counts once.'],
   [
     'qemu/rebase.test.ts',
-    'pulls that make no sense are refused',
+    'invalid pulls are refused',
     'SHALLOW, REUSE_EXT, COPY_RAW and COPY_DEV without COPY are refused with FLAG_REQUIRES_COPY.',
   ],
   ['qemu/rebase.test.ts', '-$style: pull to $to', 'Empty to flatten the disk.'],
   [
     'unit/core/rules/rebase.test.ts',
-    'must be there for a copy, and absolute; for a pull it may be missing, but not with RELATIVE',
+    'must be given for a copy, and absolute; for a pull it may be missing, but not with RELATIVE',
     'BASE_REQUIRED if empty, PATH_NOT_ABSOLUTE if relative.',
   ],
   [
@@ -317,7 +311,7 @@ const REBASE_AND_COMMIT: readonly Row[] = [
   ],
   [
     'qemu/commit.test.ts',
-    'commits that make no sense are refused, and change nothing',
+    'invalid commits are refused, and change nothing',
     'If `base` is given too, it must be that image; otherwise BASE_NOT_IN_CHAIN.',
     'Without it the active image is refused with FIELD_INVALID.',
     'It must be below `top`; otherwise BASE_NOT_IN_CHAIN.',
@@ -332,7 +326,7 @@ const REBASE_AND_COMMIT: readonly Row[] = [
   ],
   [
     'qemu/commit.test.ts',
-    'by %s: nothing is committed into it, and copies go on',
+    'by %s: nothing is committed into it, and copies continue',
     'It must not be used by another disk or another domain; otherwise DESTINATION_IN_USE.',
   ],
   [
@@ -357,7 +351,7 @@ const REBASE_AND_COMMIT: readonly Row[] = [
 const PLANS: readonly Row[] = [
   [
     'qemu/plans.test.ts',
-    'of $what changes nothing, and is what is done then',
+    'of $what changes nothing, and matches the later job',
     'Absent for PULL, COMMIT and ACTIVE_COMMIT.',
     'The steps of all phases, in order.',
     'equal plans have equal etags',
@@ -386,7 +380,7 @@ const CHANGES_AND_ENDS: readonly Row[] = [
   ],
   [
     'qemu/change.test.ts',
-    'is paused and goes on, and asking twice is asking once',
+    'is paused and resumed, and a repeated request changes nothing',
     'Idempotent: a paused job stays paused.',
     'Idempotent: a job that is not paused continues.',
   ],
@@ -397,7 +391,7 @@ const CHANGES_AND_ENDS: readonly Row[] = [
   ],
   [
     'unit/core/moves/next-move.test.ts',
-    'a job that is paused is resumed when that is asked for, or when its end is',
+    'a job that is paused is resumed on request, or for its end',
     'A READY job that was paused by a client is resumed first',
   ],
   [
@@ -422,24 +416,24 @@ const CHANGES_AND_ENDS: readonly Row[] = [
   ],
   [
     'unit/core/moves/memory.test.ts',
-    'is given up half a minute after its end by force was asked for, and after QEMU was last heard',
+    'is given up half a minute after its end by force was requested, and after the last answer of QEMU',
     'only `force` gives the job up then',
     'has been silent for 30 seconds, the job is given up:',
   ],
   [
     'qemu/sight.test.ts',
-    'and whose QEMU cannot be asked: by force its jobs are given up, and cancelled when QEMU is back',
+    'and its QEMU does not answer: by force its jobs are given up, and cancelled when QEMU is back',
     'If QEMU is silent, no step can be taken back',
     'the job ends with the result that QEMU reported',
   ],
   [
     'qemu/request-id.test.ts',
-    'of an Abort, a SetSpeed and a Pause: what was done since stays as it is',
+    'of an Abort, a SetSpeed and a Pause: later changes stay',
     'Without one, a repetition after the end is refused with JOB_ENDED.',
   ],
   [
     'qemu/callers-that-leave.test.ts',
-    'async Abort answers at once, and the job ends as asked',
+    'async Abort answers at once, and the job ends as requested',
     'Answers when the request is written down, without waiting for the end.',
   ],
 ];
@@ -458,7 +452,7 @@ const LISTS: readonly Row[] = [
   ],
   [
     'unit/core/rules/labels.test.ts',
-    'are those that are asked for if all of them are',
+    'match if all requested ones match',
     /^(?:Lists|Watches) only jobs (?:that have all of these labels|with this Job\.created_by)\.$/,
     'Empty for jobs with any labels.',
     'Empty for jobs of any caller.',
@@ -470,7 +464,7 @@ const LISTS: readonly Row[] = [
   ],
   [
     'qemu/foreign-jobs.test.ts',
-    '$type is shown with what QEMU says of it, and cannot be ended here',
+    '$type is shown as QEMU reports it, and cannot be ended here',
     'no call of this service ends or changes one',
     'As JobRef.job_id it is refused with JOB_NOT_FOUND.',
     'The disk is empty if it is not known',
@@ -478,24 +472,24 @@ const LISTS: readonly Row[] = [
   ],
   [
     'qemu/foreign-jobs.test.ts',
-    'that has failed is shown with why, until it is dismissed',
+    'that has failed is shown with its error, until it is dismissed',
     'Empty if it did not fail, or is not over.',
   ],
   [
     'qemu/foreign-jobs.test.ts',
-    'is not known where QEMU does not answer, which is said; where QEMU has ended there is none',
+    'is not known if QEMU does not answer, and the answer says so; if QEMU has ended there is none',
     'The domains whose QEMU did not answer within one second',
     'Empty on pages without foreign jobs.',
   ],
   [
     'unit/core/foreign-job.test.ts',
-    'is on the one disk whose images it uses, and on none where it uses those of several',
+    'is on the one disk whose images it uses, and on none if it uses those of several',
     'The disk is empty if it is not known',
   ],
   ['unit/grpc/remote.test.ts', 'foreign jobs, in the words of QEMU', 'Empty if QEMU was started without one.'],
   [
     'qemu/libvirt-managed.test.ts',
-    'is known by its %s: it is shown, and no job is started',
+    'is recognized by its %s: it is shown, and no job is started',
     'True if libvirt manages the VM',
   ],
   [
@@ -520,12 +514,12 @@ const WATCHES: readonly Row[] = [
   ],
   [
     'qemu/callers-that-leave.test.ts',
-    'a QEMU that hangs keeps nobody from its jobs: GetInfo and ListJobs answer',
+    'a hanging QEMU does not hide its jobs: GetInfo and ListJobs answer',
     'Answers even if QEMU does not',
   ],
   [
     'fault/tenants.test.ts',
-    'a watch ends when its caller is taken out of the policy, as if the job were not there',
+    'a watch ends when its caller is removed from the policy, as if the job did not exist',
     'It ends with JOB_NOT_FOUND when the policy does not let the caller read the domain any more.',
   ],
   [
@@ -540,19 +534,19 @@ const WATCHES: readonly Row[] = [
   ],
   [
     'unit/agent/desk/host-jobs.test.ts',
-    'begins with the jobs as they are, says so, and goes on with each entry of them and of new ones',
+    'begins with the existing jobs, says so, and continues with each entry of them and of new ones',
     'From then on every journal entry of every job is one event, in order within a job.',
     'Empty to begin with a snapshot.',
     'Empty for all domains.',
   ],
   [
     'unit/agent/desk/host-jobs.test.ts',
-    'begins anew, and says so, behind a place of another order, and of one that is too old',
+    'starts again, and says so, after a position of another order, and after one that is too old',
     'If a journal no longer has them',
   ],
   [
     'unit/access/seen-jobs.test.ts',
-    'goes on behind its place with the same rights, and begins anew with others',
+    'continues after its position with the same rights, and starts again with others',
     'If a journal no longer has them',
   ],
   [
@@ -572,17 +566,17 @@ const WATCHES: readonly Row[] = [
   ],
   [
     'unit/agent/desk/host-jobs.test.ts',
-    'says which jobs are starting, again when one of them has come to nothing',
+    'says which jobs are starting, again when one of them has failed',
     'If the watcher knows a job as STARTING and it is not in this list, its start was refused',
   ],
   [
     'unit/agent/desk/host-jobs.test.ts',
-    'says nothing happened after 15 seconds, and moves on all the same',
+    'sends a heartbeat after 15 seconds, with a later position',
     'Nothing happened for 15 seconds.',
   ],
   [
     'unit/fleet/gateway/fleet-watch.test.ts',
-    'names a host that does not answer, and again when it is back, with what was missed, and each once',
+    'names a host that does not answer, and again when it is back, with the missed events, each once',
     'When it is back, its missed entries come without a gap',
   ],
   [
@@ -593,23 +587,23 @@ const WATCHES: readonly Row[] = [
   ],
   [
     'unit/grpc/resume-token.test.ts',
-    'is for the jobs that it was made for, in whichever order their labels are',
+    'is valid for the same filters, in any order of labels',
     'The three filters must be the same; otherwise FIELD_INVALID.',
   ],
   [
     'unit/grpc/resume-token.test.ts',
-    'is in each message of a small fleet, and in a large one in each hundredth, and where it matters',
+    'is in each message of a small fleet; in a large one in every hundredth, and when it matters',
     'If it is empty, the last one before it stays valid.',
     'A token of more than 1024 bytes is in `synced`, in `heartbeat` and at least in every hundredth message.',
   ],
   [
     'unit/grpc/resume-token.test.ts',
-    'is never longer than a request may have it: hosts beyond that begin anew',
+    'is never longer than a request may have it: hosts that do not fit start again with a snapshot',
     'and is at most 131072 bytes: a host for which it has no room begins again',
   ],
   [
     'unit/watch/encodings.test.ts',
-    'is once at the agent and once at a gateway, for each of many who watch',
+    'happens once at the agent and once at a gateway, for all watchers together',
     'is encoded once for all watchers',
   ],
 ];
@@ -617,7 +611,7 @@ const WATCHES: readonly Row[] = [
 const LEFTOVERS: readonly Row[] = [
   [
     'qemu/leftovers.test.ts',
-    'the file of a copy by force after READY: said, and removed when that is asked for',
+    'the file of a copy by force after READY: listed, and removed on request',
     'Idempotent: a leftover that is gone already counts as reclaimed.',
     'If not set, the call reports what it would do, and removes nothing.',
     'Cancels without writing out the dirty data, also after READY; the destination is STALE then.',
@@ -625,21 +619,21 @@ const LEFTOVERS: readonly Row[] = [
   ],
   [
     'qemu/leftovers.test.ts',
-    'nodes and jobs that an earlier service made, and no journal knows',
+    'nodes and jobs that an earlier service made, and that no journal knows',
     'Empty if it can be removed.',
     'Absent if it is not known.',
     /^Is never sent\.$/,
   ],
   [
     'qemu/leftovers.test.ts',
-    'in a QEMU that does not answer are not gone',
+    'in a QEMU that does not answer still exist',
     'Absent if reclaimed.',
     'Nodes and jobs in a QEMU that does not answer within one second are missing.',
   ],
   ['qemu/bad-input.test.ts', 'Reclaim: %s', 'A text that is not a Leftover.id is refused with FIELD_INVALID too.'],
   [
     'qemu/leftovers.test.ts',
-    'of jobs that end well there are none',
+    'jobs that end as requested have none',
     'The result for each id, in the order of the request.',
   ],
 ];

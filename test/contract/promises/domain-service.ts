@@ -26,25 +26,25 @@ export const DOMAIN_SERVICE: readonly Row[] = [
   ],
   [
     'qemu/domains.test.ts',
-    'is listed, with what it is',
+    'is listed, with its properties',
     'Empty in ListDomains.',
     'Absent if it answers.',
     'without their disks',
   ],
   [
     'qemu/check-operation.test.ts',
-    'a question that makes no sense is refused with every field that is wrong',
+    'an invalid question is refused with every wrong field',
     'For the other operations it makes no difference, but it must name a disk of the domain if it is set.',
     /^Refused with FIELD_INVALID\.$/,
   ],
   [
     'qemu/check-operation.test.ts',
-    'what moves it or needs it still is forbidden, and nothing once the job has ended',
+    'operations that move or need it are forbidden, and none once the job has ended',
     'For SNAPSHOT, absent means all disks.',
   ],
   [
     'contract/block-jobs.test.ts',
-    'an operation that the running copy forbids is refused, and allowed when it is over',
+    'an operation that the running copy forbids is refused, and allowed after the copy',
     'Empty if it is allowed.',
   ],
   [
@@ -54,12 +54,12 @@ export const DOMAIN_SERVICE: readonly Row[] = [
   ],
   [
     'unit/core/disk/chain.test.ts',
-    'are those that a device uses, each with its backend, and none for a drive without a device',
+    'are those of devices, each with its backend, and none for a drive without a device',
     "The disks in QEMU's order, including those without a medium.",
   ],
   [
     'unit/core/disk/chain.test.ts',
-    'are known by device, have no backend, and are there without a medium',
+    'are known by device, have no backend, and exist without a medium',
     'Empty if the VM was started with -blockdev.',
   ],
   [
@@ -72,7 +72,7 @@ export const DOMAIN_SERVICE: readonly Row[] = [
   ],
   [
     'qemu/domains.test.ts',
-    'disk on %s: every name of its own finds it, and its job is shown',
+    'disk on %s: each of its names finds it, and its job is shown',
     'The job that runs on the disk.',
     'Absent if there is none.',
   ],
@@ -91,18 +91,14 @@ export const DOMAIN_SERVICE: readonly Row[] = [
     'domains, their disks, jobs and leftovers are listed',
     'Always empty on a single host.',
   ],
-  [
-    'fleet/fleet.test.ts',
-    'lists are of the whole fleet, and name the hosts that do not answer',
-    'Empty for all hosts.',
-  ],
+  ['fleet/fleet.test.ts', 'lists cover the whole fleet, and name the hosts that do not answer', 'Empty for all hosts.'],
 ];
 
 export const SERVER_SERVICE: readonly Row[] = [
   ['unit/grpc/answers.test.ts', 'never has the first value of an enum that says so', 'Never sent.'],
   [
     'fleet/fleet.test.ts',
-    'each says which program it is, and who asks, to whom it knows',
+    "each says which program it is, and the caller's name if the caller is known",
     'The call only reads, and may be repeated.',
     'Changes nothing; may be repeated.',
     'The call may fail with FIELD_INVALID (the message cannot be decoded), CALLER_UNKNOWN, CALLER_NOT_ALLOWED',
@@ -110,17 +106,17 @@ export const SERVER_SERVICE: readonly Row[] = [
   ],
   [
     'contract/server.test.ts',
-    'bytes that are no message: FIELD_INVALID, from every rpc',
+    'bytes that are not a message: FIELD_INVALID, from every rpc',
     'The call may fail with FIELD_INVALID (the message cannot be decoded)',
   ],
   [
     'unit/access/policy.test.ts',
-    'may be asked by whom the policy names, whatever it allows them',
+    'admits each caller that the policy names, with whatever rights',
     'Allowed for every caller that the policy names, for any domain; fails with CALLER_NOT_ALLOWED for others.',
   ],
   [
     'unit/grpc/identity.test.ts',
-    'is whom a gateway names, or the gateway itself',
+    'is the name from a gateway, or that of the gateway itself',
     'or the name that a gateway passed on',
   ],
   [
@@ -130,7 +126,7 @@ export const SERVER_SERVICE: readonly Row[] = [
   ],
   [
     'unit/grpc/identity.test.ts',
-    'is who its certificate names, and nobody in plaintext',
+    'is the name in its certificate, and undefined in plaintext',
     'Empty if the caller showed no certificate, or one without such a name.',
   ],
 ];

@@ -4,20 +4,20 @@ import type { Row } from './row.ts';
 export const ERROR_REASON: readonly Row[] = [
   [
     'unit/core/errors.test.ts',
-    'tells all violations at once; the first gives the reason and the field',
+    'has all violations at once; the first gives the reason and the field',
     'each violation has its own reason, and the ErrorInfo has the reason of the first',
   ],
-  ['unit/grpc/bounds.test.ts', 'ten of the things that are wrong are told', 'with up to ten field violations at once'],
+  ['unit/grpc/bounds.test.ts', 'ten of the errors are reported', 'with up to ten field violations at once'],
   [
     'unit/core/errors.test.ts',
-    '%s has the gRPC code that its number and its comment tell',
+    '%s has the gRPC code that its number and its comment say',
     'No error has the gRPC code UNKNOWN.',
     'The hundreds of each number are the gRPC code',
   ],
   ['unit/core/errors.test.ts', '%s has the documented metadata', '"Keys" are the keys of `metadata`.'],
   [
     'contract/door.test.ts',
-    'of watches a connection has so many that it can still ask',
+    'the watches of a connection are limited, so that it can still make other calls',
     'On each connection a fifth of the calls is reserved for calls that are not watches.',
   ],
   [
@@ -32,30 +32,30 @@ export const ERROR_REASON: readonly Row[] = [
   ],
   [
     'qemu/reuse.test.ts',
-    'it can be ended: the start is answered with that, and nothing is left',
+    'it can be cancelled: the start gets that error, and nothing is left',
     'or a start that an Abort ended while it was comparing (verify_reused).',
   ],
   [
     'qemu/bad-input.test.ts',
-    'QEMU refuses a step in the middle: what was done is taken back',
+    'QEMU refuses a step in the middle: the steps before it are undone',
     'After a failed command nothing is changed: the steps before it are taken back.',
   ],
   [
     'qemu/sight.test.ts',
-    'takes back a start of which QEMU has nothing, and does not say that QEMU has ended',
+    '${PID_NAMESPACE.name}: undoes a start of which QEMU has nothing, and does not say that QEMU has ended',
     'and in the answer of a call that waited for the job.',
   ],
   ['unit/grpc/remote.test.ts', 'has the reason, the words and the fields', 'each violation has its own reason'],
   ['qemu/bad-input.test.ts', '$what: $reason', 'A refused call has changed nothing.'],
   [
     'qemu/interference-jobs.test.ts',
-    'cancels a copy whose pivot somebody waits for: that is no success',
+    'cancels a copy whose pivot a caller waits for: that is not a success',
     'And an Abort that waited for a pivot fails with Job.error if the job did not end as requested.',
   ],
-  ['unit/core/errors.test.ts', 'has the reasons of the contract, all of them and no other', /^Never sent\.$/],
+  ['unit/core/errors.test.ts', 'has exactly the reasons of the contract', /^Never sent\.$/],
   [
     'qemu/commit.test.ts',
-    'commits that make no sense are refused, and change nothing',
+    'invalid commits are refused, and change nothing',
     '`base` must be below `top` (directly below it with SHALLOW), and `top` must not be the lowest image.',
   ],
   [
@@ -70,12 +70,12 @@ export const ERROR_REASON: readonly Row[] = [
   ],
   [
     'qemu/libvirt-managed.test.ts',
-    'is known by its %s: it is shown, and no job is started',
+    'is recognized by its %s: it is shown, and no job is started',
     'A start is refused unless the server runs with --allow-libvirt-managed.',
   ],
   [
     'qemu/libvirt-managed.test.ts',
-    'with --allow-libvirt-managed a job may move its disk, and then nothing that libvirt would do is allowed',
+    'with --allow-libvirt-managed a job may move its disk, and then all operations of libvirt are forbidden',
     'CheckOperation forbids an operation on a disk that a job of this service has moved',
   ],
 ];

@@ -4,7 +4,7 @@ import type { Row } from './row.ts';
 const REFS: readonly Row[] = [
   [
     'qemu/bad-input.test.ts',
-    'a name that two domains bear: FIELD_INVALID, and their UUIDs work',
+    'a name of two domains: FIELD_INVALID, and their UUIDs work',
     'A name that several domains share is refused with FIELD_INVALID; use the UUID then.',
   ],
   [
@@ -14,7 +14,7 @@ const REFS: readonly Row[] = [
   ],
   [
     'unit/core/disk/chain.test.ts',
-    'guesses nothing where an image is open on two disks, and goes on to the kind of name that tells',
+    'guesses nothing if an image is open on two disks, and goes on to the kind of name that decides',
     'the first that matches exactly one disk counts',
   ],
   ['qemu/bad-input.test.ts', 'a path that two disks are on', 'and DISK_NOT_FOUND if none does'],
@@ -28,7 +28,7 @@ const REFS: readonly Row[] = [
   ['qemu/bad-input.test.ts', 'disk without a job', 'Refused with DISK_HAS_NO_JOB if the disk never had a job'],
   [
     'qemu/state-folder.test.ts',
-    'forgets what ended long ago, but not what may have left something',
+    'forgets jobs that ended long ago, but not those with possible leftovers',
     'or its jobs have been pruned.',
   ],
   ['unit/grpc/answers.test.ts', 'never has the first value of an enum that says so', /^Never sent\.$/],
@@ -37,7 +37,7 @@ const REFS: readonly Row[] = [
 const REQUESTS: readonly Row[] = [
   [
     'qemu/destinations.test.ts',
-    'an image whose format nobody knows, or that QEMU could be led astray with, is refused',
+    'an image with an unknown format, or one that could mislead QEMU, is refused',
     'An image is never treated as raw only because its header is not recognized.',
   ],
   [
@@ -55,7 +55,7 @@ const REQUESTS: readonly Row[] = [
     'is accepted by its own name, and by no other',
     'A start that would cause the loss is refused with LOSS_NOT_ACCEPTED unless the request accepts exactly this loss',
   ],
-  ['unit/core/rules/start-copy.test.ts', 'a loss that is none', /^Refused with FIELD_INVALID\.$/],
+  ['unit/core/rules/start-copy.test.ts', 'a text that is not a loss', /^Refused with FIELD_INVALID\.$/],
   ['unit/core/rules/start-copy.test.ts', 'an NBD export without a server', /^Exactly one must be given; otherwise/],
   ['unit/core/rules/start-copy.test.ts', 'no destination', /^Exactly one must be given; otherwise/],
   [
@@ -70,10 +70,10 @@ const REQUESTS: readonly Row[] = [
     "Empty for the server's default export.",
     'Empty for a connection without TLS.',
   ],
-  ['qemu/destinations.test.ts', 'with TLS, where QEMU has the credentials', 'Empty for tcp.host.'],
+  ['qemu/destinations.test.ts', 'with TLS, if QEMU has the credentials', 'Empty for tcp.host.'],
   [
     'qemu/nbd-refused.test.ts',
-    'is told with what to do, and no job is left',
+    'is reported with what to do, and no job is left',
     'Empty for tcp.host.',
     "The host name in the server's certificate.",
   ],
@@ -82,7 +82,7 @@ const REQUESTS: readonly Row[] = [
     'a TLS name without TLS',
     'With tls_credentials_id only; otherwise FIELD_INVALID.',
   ],
-  ['unit/core/rules/start-copy.test.ts', 'an NBD port that is none', 'The port, 1 to 65535.'],
+  ['unit/core/rules/start-copy.test.ts', 'a text that is not an NBD port', 'The port, 1 to 65535.'],
   [
     'unit/grpc/answers.test.ts',
     'that names no NBD port means the registered one',
@@ -90,17 +90,17 @@ const REQUESTS: readonly Row[] = [
   ],
   [
     'qemu/encrypted.test.ts',
-    'is copied to an encrypted destination under a writing guest, which goes on there',
+    'is copied to an encrypted destination while the guest writes, and the guest continues there',
     'The key is never sent to this service',
   ],
   [
     'qemu/encrypted.test.ts',
-    'must be one of QEMU’s when the start is asked for, whatever the plan was',
+    'must exist in QEMU at the start, whatever the plan was',
     'Refused with SECRET_NOT_FOUND if this QEMU does not have the object',
   ],
   [
     'qemu/encrypted.test.ts',
-    'that goes away while the job is being started: all is taken back',
+    'that goes away while the job is being started: all steps are undone',
     'or no longer has it when it opens the destination.',
   ],
   [
@@ -113,12 +113,12 @@ const REQUESTS: readonly Row[] = [
 const DESTINATIONS: readonly Row[] = [
   [
     'qemu/encrypted.test.ts',
-    'a destination that is reused is opened with its secret, and only with it',
+    'a reused destination is opened with its secret, and only with it',
     'An encrypted destination is not reused without its secret:',
   ],
   [
     'unit/agent/starts/destination.test.ts',
-    'is where its links lead: out of an allowed folder is refused, into one is made there',
+    'is at the end of its links: out of an allowed folder is refused, into one is made there',
     "Files and devices must be in a folder that the host's configuration allows, with symbolic links resolved",
   ],
   [
@@ -133,13 +133,13 @@ const DESTINATIONS: readonly Row[] = [
   ],
   [
     'unit/agent/starts/destination.test.ts',
-    'exists if anything with contents is there, or anything but a plain file',
+    'exists if a file with contents exists there, or anything but a plain file',
     'Without reuse_external the file is created, and must not exist; otherwise DESTINATION_EXISTS.',
     'A directory is refused with FIELD_INVALID.',
   ],
   [
     'unit/agent/starts/destination.test.ts',
-    'may be a file of zero length, unless a domain has that very file open, by whatever name',
+    'may be a file of zero length, unless a domain has exactly that file open, by whatever name',
     'A regular file of zero length counts as absent',
   ],
   [
@@ -149,24 +149,24 @@ const DESTINATIONS: readonly Row[] = [
   ],
   [
     'qemu/destinations.test.ts',
-    'nothing is there: missing, not made',
+    'a file that does not exist is missing, and not made',
     'With reuse_external the file must exist; otherwise DESTINATION_MISSING.',
   ],
   ['qemu/bad-input.test.ts', 'a directory: FIELD_INVALID', 'A directory is refused with FIELD_INVALID.'],
   [
     'qemu/destinations.test.ts',
-    'where it is probed, as was asked for, the secret is not opened',
+    'if it is probed on request, the secret is not opened',
     'It is never opened together with a file that the header names and that is in a folder that is not allowed.',
     'With a QEMU that does not write zeroes (10.1 and newer) this holds for any copy, and the backing chain is kept.',
   ],
   [
     'unit/agent/files/own-chain.test.ts',
-    'is refused where an image is missing, its format is not said, or is none that is read',
+    'is refused if an image is missing, if its format is not given, or if the format is not one that is read',
     'If the copy is shallow, the backing chain of the reused file must be complete at the start.',
   ],
   [
     'qemu/destinations.test.ts',
-    'what is no device, or is in use by the host, is refused',
+    'a path that is not a device, or is in use by the host, is refused',
     'Refused with NOT_A_BLOCK_DEVICE if the path is not a block device, and with DESTINATION_MISSING',
   ],
   [
@@ -176,38 +176,38 @@ const DESTINATIONS: readonly Row[] = [
   ],
   [
     'qemu/destinations.test.ts',
-    'it gets a header only where its reuse was asked for, and is probed then',
+    'it gets a header only if its reuse was requested, and is probed then',
     'It is formatted (it gets a header) only with reuse_external; without reuse_external only RAW is written',
     "A raw copy needs a device of exactly the disk's size; otherwise SIZE_MISMATCH.",
   ],
   [
     'qemu/destinations.test.ts',
-    'another size is refused with nothing left; so is a server that is not allowed',
+    'another size is refused with nothing left; a server that is not allowed, too',
     "It must exist and have exactly the disk's size; otherwise EXPORT_SIZE_DIFFERS.",
     "The host's configuration must allow the server, or the folder of its socket; otherwise DESTINATION_NOT_ALLOWED.",
   ],
   [
     'unit/core/plans/copy.test.ts',
-    'reaches an NBD export, with TLS where it has credentials',
+    'reaches an NBD export, with TLS if it has credentials',
     'It is never created or formatted.',
   ],
   ['qemu/destinations.test.ts', 'over $over, pivot $pivot', 'UNSPECIFIED format means RAW;'],
   ['unit/core/rules/start-copy.test.ts', 'QCOW2 over NBD', /^QCOW2 is refused with FIELD_INVALID\.$/],
   [
     'qemu/encrypted.test.ts',
-    '%s: is copied to an encrypted destination, and nothing has to be accepted',
+    '%s: is copied to an encrypted destination, and the caller need not accept anything',
     'If absent, the destination is not encrypted, and a copy of an encrypted source is refused with LOSS_NOT_ACCEPTED.',
   ],
   [
     'unit/core/rules/start-copy.test.ts',
-    'is nothing about encryption of qcow2, which is the format then',
+    'do not include encryption of qcow2, which is the format then',
     'The format is QCOW2 then, also if it is UNSPECIFIED',
   ],
   ['unit/core/rules/start-copy.test.ts', 'encryption over NBD', 'RAW and nbd are refused with FIELD_INVALID.'],
   ['unit/core/rules/start-copy.test.ts', 'encryption of raw', 'RAW and nbd are refused with FIELD_INVALID.'],
   [
     'qemu/encrypted.test.ts',
-    'a destination that is reused is opened with its secret, and only with it',
+    'a reused destination is opened with its secret, and only with it',
     'A reused destination must be qcow2 with LUKS, otherwise ENCRYPTION_MISMATCH, and the secret must open it',
   ],
 ];
@@ -216,17 +216,17 @@ const OUTCOMES: readonly Row[] = [
   ['unit/core/job/outcome.test.ts', 'each file that is safe to delete comes with a warning', /^Never empty\.$/],
   [
     'qemu/shared-storage.test.ts',
-    'a file of this host alone is named as before',
+    'a file that only this host has is named as before',
     'Empty for a file system of this host alone.',
   ],
   [
     'unit/core/job/outcome.test.ts',
-    'names the revision that it is concluded from',
+    'names the revision that it is based on',
     'Part of every job at every moment, also before its end.',
   ],
   [
     'unit/core/job/outcome.test.ts',
-    'the guest writes to where its device was seen, and nowhere that was not seen',
+    'the guest writes to the place where its device was seen, and to no other',
     'It contains only proved facts: everything else is reported as unknown, never guessed.',
   ],
   [
@@ -262,7 +262,7 @@ const OUTCOMES: readonly Row[] = [
   ],
   [
     'qemu/later-jobs.test.ts',
-    'the same after a restart; what the events of its entries say has not changed',
+    'the same after a restart; the events of its entries have not changed',
     "Empty if no such job is known on this host, in a journal entry's event, and while the job runs.",
   ],
   [
@@ -296,14 +296,14 @@ const JOBS: readonly Row[] = [
   ],
   [
     'unit/core/job/outcome.test.ts',
-    'after a forced end is stale, and our own file may go',
+    'after a forced end is stale, and our own file may be deleted',
     'unless the job was ended by force.',
   ],
   ['qemu/rebase.test.ts', '-$style: pull to $to', 'The path of the image that becomes the backing image (PULL'],
   ['qemu/commit.test.ts', '-$style: $what', 'that takes the data (COMMIT, ACTIVE_COMMIT)'],
   [
     'qemu/destinations.test.ts',
-    'it gets a header only where its reuse was asked for, and is probed then',
+    'it gets a header only if its reuse was requested, and is probed then',
     'or that backs a shallow copy (COPY; empty for a copy without backing image',
   ],
   ['unit/core/job/job.test.ts', '$name in $state: $after', /^accepted ready pivot concluded STARTING/],
@@ -315,7 +315,7 @@ const JOBS: readonly Row[] = [
   ],
   [
     'unit/agent/every-job-ends.test.ts',
-    'every job ends, or waits for what has a name: ${COMBINATIONS} combinations',
+    'every job ends, or waits for a named event: ${COMBINATIONS} combinations',
     'any → UNRESOLVED the result cannot be proved',
   ],
   [
@@ -335,7 +335,7 @@ const JOBS: readonly Row[] = [
   ],
   [
     'qemu/lost-journal.test.ts',
-    'comes back: its job is known again, with all of its history',
+    'comes back: its job is known again, with its whole history',
     'Absent if nothing was measured since the service was started',
   ],
   [
@@ -375,12 +375,12 @@ const JOBS: readonly Row[] = [
   ],
   [
     'fleet/fleet.test.ts',
-    'a disk of host 2 is copied and pivoted through gateway 1, and the watch goes on through gateway 2 when 1 dies',
+    'a disk of host 2 is copied and pivoted through gateway 1, and the watch continues through gateway 2 when 1 dies',
     'The caller that started the job, as in ServerInfo.caller: from its certificate or its gateway',
   ],
   [
     'unit/grpc/identity.test.ts',
-    'nobody else is believed about whose call it is',
+    'is not taken from the headers of any other client',
     'from its certificate or its gateway, never from a request',
   ],
 ];
@@ -415,7 +415,7 @@ const EVENTS: readonly Row[] = [
   ],
   [
     'unit/fleet/gateway/shared-watch.test.ts',
-    'has the revision that the watcher was sent last: it comes back with that',
+    'has the revision that was sent to the watcher last: it comes back with that',
     'Always correct as after_revision of a later watch.',
   ],
   [
