@@ -55,14 +55,17 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   readonly #hostJobs: HostJobs;
   readonly #domains: Domains;
   readonly #leftovers: Leftovers;
+  #indexSaved: Promise<void> | undefined;
 
   /** With the jobs that an earlier agent has left. It closes `machines` when it is closed, and if it cannot open. */
   static async open(options: HostAgentOptions): Promise<HostAgent> {
     const agent = new HostAgent(options);
     try {
       await options.machines.start();
-      await agent.#adopt(await openJobs(options.journals, options.logger));
+      const { jobs, saveIndex } = await openJobs(options.journals, options.logger);
+      await agent.#adopt(jobs);
       agent.#hostJobs.epoch = await orderOf(dirname(options.journals.folder), options.journals.clock);
+      agent.#indexSaved = saveIndex();
       return agent;
     } catch (error) {
       await agent.close();
@@ -200,6 +203,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   async close(): Promise<void> {
     await this.#jobs.close();
     await this.#machines.close();
+    await this.#indexSaved;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,9 +1,9 @@
 /**
  * The index of ended jobs: the facts that are always needed, in one file, so that a start need not read each journal.
  * It is never believed over a journal: a line counts only while its journal is the same, unchanged file. It is written
- * when a service begins, and may be lost, old or damaged: then journals are read.
+ * after a service has begun, and may be lost, old or damaged: then journals are read.
  */
-import { type BigIntStats, constants } from 'node:fs';
+import { type BigIntStats, constants, lstatSync } from 'node:fs';
 import { open, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StepState } from '../../core/job/job.ts';
@@ -70,9 +70,10 @@ export class JournalIndex {
   }
 
   /** The known facts of a journal, if it is unchanged. */
-  find(id: string, stats: BigIntStats): Indexed | undefined {
+  find(id: string, path: string): Indexed | undefined {
     const line = this.#lines.get(id);
-    return line?.stamp === stampOf(stats) ? line : undefined;
+    const there = line && lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    return there && line.stamp === stampOf(there) ? line : undefined;
   }
 
   /** Rejects with the file system's error; then the previous file stays, or there is none. */

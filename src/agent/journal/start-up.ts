@@ -28,11 +28,17 @@ interface OpenStory extends Story {
   readonly clock: ClockStamp | undefined;
 }
 
-export async function openJobs(journals: Journals, logger: Logger): Promise<readonly (JobLog | EndedJob)[]> {
+export interface OpenedJobs {
+  readonly jobs: readonly (JobLog | EndedJob)[];
+  /** Makes the next start faster. A failure is logged. Calls can be served meanwhile. */
+  saveIndex(): Promise<void>;
+}
+
+export async function openJobs(journals: Journals, logger: Logger): Promise<OpenedJobs> {
   return await withSmallYoungSpace(async () => await open(journals, logger));
 }
 
-async function open(journals: Journals, logger: Logger): Promise<readonly (JobLog | EndedJob)[]> {
+async function open(journals: Journals, logger: Logger): Promise<OpenedJobs> {
   const { folder, clock } = journals;
   const tell = (id: string, err: unknown) => logger.error({ file: `${id}.jsonl`, err }, 'A journal cannot be used');
   const stories = new Map<string, Story[]>();
@@ -40,7 +46,7 @@ async function open(journals: Journals, logger: Logger): Promise<readonly (JobLo
   const texts = new SharedTexts();
   const index = await JournalIndex.read(dirname(folder), texts);
   const found: (Indexed | OpenStory)[] = [];
-  for await (const file of readJournals(folder, (id, stats) => index.find(id, stats))) {
+  for await (const file of readJournals(folder, (id, path) => index.find(id, path))) {
     names.add(file.id);
     if ('told' in file) {
       found.push(file);
@@ -68,7 +74,6 @@ async function open(journals: Journals, logger: Logger): Promise<readonly (JobLo
     const { job } = one.told.job.accepted;
     stories.set(job, [...(stories.get(job) ?? []), 'stamp' in one ? remember(one) : one]);
   }
-  await index.save(indexed).catch((err: unknown) => logger.warn({ err }, 'The index of journals cannot be written'));
   const jobs: (JobLog | EndedJob)[] = [];
   for (const [job, all] of stories) {
     const one = theOne(job, all, names);
@@ -81,7 +86,10 @@ async function open(journals: Journals, logger: Logger): Promise<readonly (JobLo
       tell(one.id, error);
     }
   }
-  return oldestFirst(jobs);
+  const saveIndex = async () => {
+    await index.save(indexed).catch((err: unknown) => logger.warn({ err }, 'The index of journals cannot be written'));
+  };
+  return { jobs: oldestFirst(jobs), saveIndex };
 }
 
 /** For a job whose journal has no time on this clock: when its end was first found, as the index remembers. */

@@ -127,44 +127,52 @@ export function allows(job: Job, entry: EntryBody): boolean {
 
 /** The job after one more entry. */
 export function advance(job: Job, entry: JournalEntry): Job {
+  return changed(copyOf(job), entry);
+}
+
+/** A job that nobody else has, so that it can be changed in place. */
+interface OwnCopy extends AnyJob {
+  readonly concluded: Job['concluded'];
+  readonly steps: Map<string, StepState>;
+}
+
+function copyOf(job: Job): OwnCopy {
+  return { ...job, steps: new Map(job.steps) };
+}
+
+function changed(job: OwnCopy, entry: JournalEntry): OwnCopy {
   if (entry.revision !== job.revision + 1) {
     throw new IllegalTransition(`revision ${entry.revision} follows ${job.revision}`);
   }
   if (!allows(job, entry)) throw new IllegalTransition(`${entry.entry} while ${job.state}`);
-  const next: Job = {
-    ...job,
-    ...changes(job, entry),
-    state: stateAfter(job.state, entry, job.intent?.entry === 'cancel-requested'),
-    revision: entry.revision,
-    updateTime: entry.time,
-  };
-  return entry.entry === 'concluded' ? { ...next, concluded: entry } : next;
+  const state = stateAfter(job.state, entry, job.intent?.entry === 'cancel-requested');
+  return Object.assign(job, changes(job, entry), { state, revision: entry.revision, updateTime: entry.time });
 }
 
 const NOTHING_WANTED = { wantsPaused: undefined, wantsBandwidth: undefined };
 
-function changes(job: Job, entry: JournalEntry): Partial<AnyJob> {
+function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
   switch (entry.entry) {
     case 'step-started':
-      return { steps: withStep(job, entry.step, 'STARTED') };
+      return { steps: job.steps.set(entry.step, 'STARTED') };
     case 'step-done':
       return {
-        steps: withStep(job, entry.step, 'DONE'),
+        steps: job.steps.set(entry.step, 'DONE'),
         madeFile: entry.made ?? job.madeFile,
         destinationFile: entry.proved ?? job.destinationFile,
       };
     case 'step-refused':
       return {
-        steps: withStep(job, entry.step, 'REFUSED'),
+        steps: job.steps.set(entry.step, 'REFUSED'),
         failure: startFailure(job, entry.failure),
         syncFailure: entry.step === SYNC_STEP ? entry.failure : job.syncFailure,
       };
     case 'step-unknown':
-      return { steps: withStep(job, entry.step, 'UNKNOWN'), failure: startFailure(job, entry.failure) };
+      return { steps: job.steps.set(entry.step, 'UNKNOWN'), failure: startFailure(job, entry.failure) };
     case 'undo-done':
-      return { steps: withStep(job, entry.step, 'UNDONE') };
+      return { steps: job.steps.set(entry.step, 'UNDONE') };
     case 'undo-failed':
-      return { steps: withStep(job, entry.step, 'UNDO_FAILED') };
+      return { steps: job.steps.set(entry.step, 'UNDO_FAILED') };
     // The answer to a step was lost, but QEMU runs the job: so nothing failed.
     case 'running':
       return { failure: undefined };
@@ -207,7 +215,7 @@ function changes(job: Job, entry: JournalEntry): Partial<AnyJob> {
     case 'give-up-requested':
       return { giveUpRequested: true };
     case 'concluded':
-      return { pauseReason: undefined, ...NOTHING_WANTED };
+      return { concluded: entry, pauseReason: undefined, ...NOTHING_WANTED };
     case 'refused':
     case 'ended':
       return { ended: entry, failure: entry.failure, ...NOTHING_WANTED };
@@ -228,12 +236,7 @@ function startFailure(job: Job, why: Failure): Failure | undefined {
   return job.failure ?? (job.state === 'STARTING' ? why : undefined);
 }
 
-function withStep(job: Job, step: string, state: StepState): ReadonlyMap<string, StepState> {
-  return new Map(job.steps).set(step, state);
-}
-
-/** The job of a whole journal. */
-export function fold(entries: readonly [JournalEntry, ...JournalEntry[]]): Job {
-  const [first, ...rest] = entries;
-  return rest.reduce(advance, begin(first));
+/** The job of a whole journal. A service folds thousands of them when it begins: one copy is enough for each. */
+export function fold([first, ...rest]: readonly [JournalEntry, ...JournalEntry[]]): Job {
+  return rest.reduce(changed, copyOf(begin(first)));
 }

@@ -58,7 +58,8 @@ export class JournalJobs implements Pick<BlockJobs, 'watchJobs'>, AsyncDisposabl
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const journals = { folder, clock: new HostClock() };
     const jobs = new JournalJobs(host, journals, recent);
-    for (const log of await openJobs(journals, logger)) jobs.known.set(log.job.accepted.job, log);
+    const found = await openJobs(journals, logger);
+    for (const log of found.jobs) jobs.known.set(log.job.accepted.job, log);
     jobs.hostJobs.epoch = await orderOf(dir, journals.clock);
     return jobs;
   }

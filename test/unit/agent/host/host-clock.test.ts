@@ -99,7 +99,9 @@ describe('a host’s clock that is set', () => {
     vi.setSystemTime(new Date(then));
     expect(timeLeftMs(log.job, log.clock)).toBe(10_000);
     up(4000);
-    const [found] = await openJobs(journalsIn(dir.path, new HostClock(kernel)), pino({ level: 'silent' }));
+    const {
+      jobs: [found],
+    } = await openJobs(journalsIn(dir.path, new HostClock(kernel)), pino({ level: 'silent' }));
     const again = await openedLog(present(found));
     expect(timeLeftMs(again.job, again.clock)).toBe(6000);
     await again.close();
@@ -118,7 +120,7 @@ describe('a host’s clock that is set', () => {
       await log.append(ended('CANCELLED'));
       await log.close();
     }
-    const logs = await openJobs(journalsIn(dir.path), pino({ level: 'silent' }));
+    const { jobs: logs } = await openJobs(journalsIn(dir.path), pino({ level: 'silent' }));
     expect(logs.map(({ job }) => job.accepted.job)).toEqual(names);
   });
 
@@ -154,7 +156,8 @@ describe('a job of an older journal, which does not have its start by this clock
     const lines = story.map((entry) => encodeLine({ ...entry, time: '2100-01-01T00:00:00.000Z' }));
     await writeFile(join(folder, `${SECOND}.jsonl`), lines.join(''));
     for (let start = 0; start < 2; start += 1) {
-      const jobs = await openJobs(journalsIn(folder, new HostClock(kernel)), pino({ level: 'silent' }));
+      const { jobs, saveIndex } = await openJobs(journalsIn(folder, new HostClock(kernel)), pino({ level: 'silent' }));
+      await saveIndex();
       expect(jobs.map(({ known }) => [known.accepted.job, Math.round((known.endedMs ?? 0) / HOUR_MS)])).toEqual([
         [FIRST, 0],
         [SECOND, 3],

@@ -2,6 +2,7 @@
  * The facts about ended jobs without their journals: the index is never believed over a journal, whatever has happened
  * to the index.
  */
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -12,6 +13,7 @@ import { openJobs } from '../../../../src/agent/journal/start-up.ts';
 import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import { present } from '../../../support/checks.ts';
 import { run, type TestDir, testDir } from '../../../support/real-qemu/qemu.ts';
+import { TestAgent } from '../../../support/service/agent.ts';
 import { journalsIn } from '../../../support/service/journals.ts';
 import { ACCEPTED, CONCLUDED, CREATED, ended, journalOf, RUNNING } from '../../core/stories.ts';
 
@@ -53,7 +55,8 @@ function journal(dir: TestDir, job: string): string {
 /** The knowledge of a service that starts there, and the journals that it has opened for that. */
 async function started(dir: TestDir) {
   opened.splice(0);
-  const found = await openJobs(journalsIn(join(dir.path, 'jobs')), pino({ level: 'silent' }));
+  const { jobs: found, saveIndex } = await openJobs(journalsIn(join(dir.path, 'jobs')), pino({ level: 'silent' }));
+  await saveIndex();
   for (const one of found) if (!(one instanceof EndedJob)) await one.close();
   const told = found.map((one) => (one instanceof EndedJob ? one.told : one.job.accepted.job));
   const read = opened.map((path) => path.slice(-'0000.jsonl'.length, -'.jsonl'.length));
@@ -73,6 +76,14 @@ describe('a service that starts', () => {
     expect(second.read).toEqual(['ffff']);
     expect(second.told).toEqual(first.told);
     expect((await stat(index(dir))).mode & 0o777).toBe(0o600);
+  });
+
+  it('answers before the index is written, and has written it when it is closed', async () => {
+    await using dir = await withJobs();
+    const service = await TestAgent.start({ dir: dir.path, qmp: {}, allow: [] });
+    expect(existsSync(index(dir))).toBe(false);
+    await service[Symbol.asyncDispose]();
+    expect(existsSync(index(dir))).toBe(true);
   });
 
   it('reports about a job whose journal it has not read what the journal says', async () => {

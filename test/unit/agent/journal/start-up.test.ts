@@ -31,7 +31,7 @@ async function opened(dir: TestDir): Promise<{ jobs: Record<string, string>; tol
       done();
     },
   });
-  const logs = await openJobs(journalsIn(dir.path), pino(sink));
+  const { jobs: logs } = await openJobs(journalsIn(dir.path), pino(sink));
   for (const log of logs) await (await openedLog(log)).close();
   return { jobs: Object.fromEntries(logs.map(({ job }) => [job.accepted.job, job.state])), told: told.toSorted() };
 }
