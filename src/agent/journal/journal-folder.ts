@@ -1,5 +1,5 @@
 /** The folder of journals, with one file per job, and any other file in it. */
-import { type BigIntStats, closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -22,7 +22,7 @@ export interface FoundJournal {
  */
 export async function* readJournals<T = never>(
   folder: string,
-  known: (id: string, path: string) => T | undefined = () => undefined,
+  known: (id: string, look: () => BigIntStats | undefined) => T | undefined = () => undefined,
 ): AsyncGenerator<FoundJournal | T> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const names = (await readdir(folder)).filter((name) => name.endsWith(SUFFIX));
@@ -32,7 +32,8 @@ export async function* readJournals<T = never>(
     // Monitors connect meanwhile, and a guest may wait for its `cont`.
     if (at % AT_ONCE === AT_ONCE - 1) await setImmediate();
     const path = join(folder, name);
-    yield known(name.slice(0, -SUFFIX.length), path) ??
+    const look = () => lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    yield known(name.slice(0, -SUFFIX.length), look) ??
       found(name, () => {
         const file = openSync(path, READING);
         try {

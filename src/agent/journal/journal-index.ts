@@ -3,12 +3,12 @@
  * It is never believed over a journal: a line counts only while its journal is the same, unchanged file. It is written
  * after a service has begun, and may be lost, old or damaged: then journals are read.
  */
-import { type BigIntStats, constants, lstatSync } from 'node:fs';
+import { type BigIntStats, constants } from 'node:fs';
 import { open, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StepState } from '../../core/job/job.ts';
 import type { ClockStamp } from '../../core/job/journal-entry.ts';
-import type { KnownJob } from '../../core/job/known-job.ts';
+import { type KnownJob, NO_STEPS } from '../../core/job/known-job.ts';
 import { isOwn } from '../host/own-files.ts';
 import type { SharedTexts } from '../host/shared-texts.ts';
 import type { Told } from './ended-job.ts';
@@ -70,9 +70,9 @@ export class JournalIndex {
   }
 
   /** The known facts of a journal, if it is unchanged. */
-  find(id: string, path: string): Indexed | undefined {
+  find(id: string, look: () => BigIntStats | undefined): Indexed | undefined {
     const line = this.#lines.get(id);
-    const there = line && lstatSync(path, { bigint: true, throwIfNoEntry: false });
+    const there = line && look();
     return there && line.stamp === stampOf(there) ? line : undefined;
   }
 
@@ -113,7 +113,8 @@ function lineIn(bytes: Buffer, texts: SharedTexts): Indexed | undefined {
   if (bytes.toString('latin1', 0, 9) !== `${checksum(json)} `) return undefined;
   const { version, told, ...rest } = texts.share(JSON.parse(json.toString()) as Line);
   if (version !== VERSION) return undefined;
-  return { ...rest, told: { ...told, job: { ...told.job, steps: new Map(told.job.steps) } } };
+  const steps = told.job.steps.length === 0 ? NO_STEPS : new Map(told.job.steps);
+  return { ...rest, told: { ...told, job: { ...told.job, steps } } };
 }
 
 /** Without all of it in memory at once. */

@@ -46,7 +46,7 @@ async function open(journals: Journals, logger: Logger): Promise<OpenedJobs> {
   const texts = new SharedTexts();
   const index = await JournalIndex.read(dirname(folder), texts);
   const found: (Indexed | OpenStory)[] = [];
-  for await (const file of readJournals(folder, (id, path) => index.find(id, path))) {
+  for await (const file of readJournals(folder, (id, look) => index.find(id, look))) {
     names.add(file.id);
     if ('told' in file) {
       found.push(file);
