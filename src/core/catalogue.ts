@@ -20,435 +20,362 @@ export type CatalogueCode =
   | 'DEADLINE_EXCEEDED'
   | 'INTERNAL';
 
-interface CatalogueEntry {
-  readonly code: CatalogueCode;
-  /** libvirt's error for the same condition; '-' if libvirt has none. */
-  readonly libvirt: string;
+interface Row {
+  /** libvirt's error for the same condition; undefined if libvirt has none. */
+  readonly libvirt?: string;
   readonly text: string;
 }
 
+type Coded<Code extends CatalogueCode, Text extends string> = {
+  readonly code: Code;
+  /** '-' if libvirt has none. */
+  readonly libvirt: string;
+  readonly text: Text;
+};
+
+function coded<Code extends CatalogueCode, const Rows extends Readonly<Record<string, Row>>>(code: Code, rows: Rows) {
+  const entries = Object.entries(rows).map(([reason, row]) => [reason, { code, libvirt: '-', ...row }]);
+  return Object.fromEntries(entries) as { readonly [R in keyof Rows]: Coded<Code, Rows[R]['text']> };
+}
+
 export const catalogue = {
-  FLAG_REQUIRES_COPY: {
-    code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'flag {flag} is valid only for a copy; add COPY, or remove {flag}',
-  },
-  FLAGS_EXCLUSIVE: {
-    code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: '{first} and {second} exclude each other; remove one of them',
-  },
-  BASE_REQUIRED: {
-    code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: '{field} is required: <why>',
-  },
-  BASE_NOT_IN_CHAIN: {
-    code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: '{image} is <what> of disk {disk}; GetDomain shows the chain',
-  },
-  PATH_NOT_ABSOLUTE: {
-    code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: '{field} must be an absolute path, not "{path}"',
-  },
-  BANDWIDTH_OUT_OF_RANGE: {
-    code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_OVERFLOW',
-    text: '{field} is {value}; the range is 0 (no limit) to {maximum}',
-  },
-  GRANULARITY_INVALID: {
-    code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'granularity_bytes is {value}; it must be 0 (chosen by QEMU) or a power of two from 512 to 67108864',
-  },
-  BUFFER_INVALID: {
-    code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'buffer_bytes is {value}; the range is 0 to {maximum}, and values below 16 MiB mean 16 MiB',
-  },
-  NOT_A_BLOCK_DEVICE: {
-    code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'destination {path} is not a block device; name a block device, or use a file destination',
-  },
-  FIELD_INVALID: {
-    code: 'INVALID_ARGUMENT',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: '{field}: <problem>',
-  },
-  DOMAIN_NOT_FOUND: {
-    code: 'NOT_FOUND',
-    libvirt: 'VIR_ERR_NO_DOMAIN',
-    text: 'no domain has the name or UUID "{domain}"; ListDomains lists the known domains',
-  },
-  DISK_NOT_FOUND: {
-    code: 'NOT_FOUND',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'domain {domain} has no disk "{disk}", or several disks match that name; GetDomain lists its disks',
-  },
-  JOB_NOT_FOUND: {
-    code: 'NOT_FOUND',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'no job has the id {job}; ListJobs lists active and ended jobs',
-  },
-  DISK_HAS_NO_JOB: {
-    code: 'NOT_FOUND',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'no job is known for disk {disk} of domain {domain}; ListJobs lists active and ended jobs',
-  },
-  DESTINATION_MISSING: {
-    code: 'NOT_FOUND',
-    libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: '{path} does not exist; create it first',
-  },
-  DESTINATION_EXISTS: {
-    code: 'ALREADY_EXISTS',
-    libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: 'destination {path} already exists and was not changed; name a new file, or ask for its reuse',
-  },
-  REQUEST_ID_REUSED: {
-    code: 'ALREADY_EXISTS',
-    libvirt: '-',
-    text: 'request_id {requestId} was already used for a different request (job {job}); use a new one',
-  },
-  REQUEST_ID_IN_USE: {
-    code: 'ALREADY_EXISTS',
-    libvirt: '-',
-    text: 'a different request with the request_id {requestId} is still in progress; use a new request_id',
-  },
-  BLOCK_COPY_ACTIVE: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
-    text: 'job {job} is copying disk {disk} of domain {domain}; wait for it to end, or abort it first',
-  },
-  BLOCK_JOB_ACTIVE: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
-    text: 'block job {job} is running on disk {disk} of domain {domain}; wait for it to end',
-  },
-  START_UNDER_WAY: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
-    text: 'another job is being started on disk {disk} of domain {domain}; wait for it to end',
-  },
-  CHAIN_BUSY: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_OPERATION_INVALID',
-    text: 'block job {job} is using an image of domain {domain} below the active image of the disk; wait for it to end',
-  },
-  JOB_NOT_READY: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
-    text: 'job {job} is {state}, and only a READY job can pivot; wait until the job is READY. It continues',
-  },
-  JOB_ENDING: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_OPERATION_INVALID',
-    text: 'job {job} is {state} and is already ending; watch it for the result',
-  },
-  JOB_ENDED: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_INVALID_ARG',
-    text: 'job {job} has already ended: {state}',
-  },
-  PIVOT_UNSUPPORTED: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
-    text: 'job {job} is a {kind} and has no destination to pivot to',
-  },
-  SHALLOW_INTO_RAW: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: 'a shallow copy of disk {disk} needs a format with backing files, and raw has none; choose QCOW2, or copy the whole disk',
-  },
-  RELATIVE_UNSUPPORTED: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_ARGUMENT_UNSUPPORTED',
-    text: 'a relative backing file name cannot be used here: <why>',
-  },
-  FORMAT_UNKNOWN: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: '{path} has a format that cannot be used here ({format}): <why>',
-  },
-  CHAIN_UNUSABLE: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: "{path} cannot be part of the destination's chain: <why>; correct the header that names it, or create the destination again",
-  },
-  SIZE_MISMATCH: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'destination {path} has {destinationBytes} bytes, and the disk has {sourceBytes}; make the sizes equal',
-  },
-  EXPORT_SIZE_DIFFERS: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'destination {path} and the disk do not have the same size; make the sizes equal',
-  },
-  DESTINATION_IN_USE: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'destination {path} is in use: <by>',
-  },
-  DESTINATION_UNREACHABLE: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the NBD server of {path} cannot be reached: <why>',
-  },
-  TLS_CREDENTIALS_UNUSABLE: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the QEMU of domain {domain} cannot use the TLS credentials that were named for {path}: <why>; add a tls-creds-x509 object with endpoint=client to that QEMU, or name another one',
-  },
-  NBD_REFUSED: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the NBD server of {path} answers, but QEMU cannot open the export: <why>; <wayOut>',
-  },
-  STORAGE_FAILED: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: 'storage failed: <doing>: <why>; <wayOut>',
-  },
-  FILE_TOO_LARGE: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: '{path} cannot grow to the required size: <why>; use a file system that allows larger files, or raise the limit RLIMIT_FSIZE of the process. Free space does not help',
-  },
-  DISK_EMPTY: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: 'disk {disk} of domain {domain} has no medium; insert one first',
-  },
-  NOT_OWNER: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'host {host} does not own domain {domain}; send the request to {owner}',
-  },
-  OWNER_UNKNOWN: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'host {host} does not own domain {domain}, according to the directory; send the request to a gateway',
-  },
-  OWNERSHIP_STALE: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'a gateway sent a request for domain {domain} to host {host}, and did not know that the owner had changed; try again',
-  },
-  GUEST_MIGRATING: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_OPERATION_INVALID',
-    text: 'the guest of domain {domain} is migrating or has migrated away (QEMU: {status}), and its disks on this host must not change; when the migration has ended, repeat the request on the host of the guest',
-  },
-  MANAGED_BY_LIBVIRT: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'libvirt manages domain {domain} (its QEMU has <sign>), and <why>; use libvirt for this operation, for example virsh blockcopy',
-  },
-  PATH_DIFFERS_IN_QEMU: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: '{path} is not the same file for the QEMU of domain {domain} as for this service (containers, chroots, PrivateTmp); name a path that leads both to the same file',
-  },
-  FILE_NOT_KNOWN: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: '{path} cannot be proved to be the file that the QEMU of domain {domain} has open, because it was renamed or replaced; start the job without the deletion of that file',
-  },
-  IMAGE_UNSUITABLE: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: '{path} (node {node}) <what>, and cannot <use>: <why>; <wayOut>',
-  },
-  NAME_TOO_LONG: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the name {name} has {bytes} bytes, but the header of {path} has room for {maximum}; use relative names or shorter paths',
-  },
-  LOSS_NOT_ACCEPTED: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: '{path} (node {node}) <what>: <why>; <wayOut>, or accept {accept}',
-  },
-  SECRET_NOT_FOUND: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_NO_SECRET',
-    text: 'the QEMU of domain {domain} has no secret {secretId} (<why>); add the object to that QEMU, or name another one',
-  },
-  SECRET_WRONG: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'the named secret does not open {path}; name the secret that holds its key',
-  },
-  ENCRYPTION_MISMATCH: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-    text: 'destination {path} <what>; <wayOut>',
-  },
-  HEADER_DIFFERS: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'the header of {path} (node {node}) names <says>, but QEMU uses <has> below this image, so the next start of the VM would open a different disk; copy the whole disk instead, or correct the header while the VM is off (qemu-img rebase -u)',
-  },
-  REUSED_UNLIKE: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'the contents of destination {path} are not those of {backing}, which a shallow copy into it needs: <why>; create it again, have it compared (verify_reused), or copy the whole disk',
-  },
-  REUSED_DIFFERS: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'the contents of destination {path} are not those of {backing}, which a shallow copy into it needs: the first difference is in the sector at byte {offset}; create it again, or copy the whole disk',
-  },
-  VERIFY_BROKEN_OFF: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'the comparison of {path} was interrupted: <why>; nothing was copied. Start again',
-  },
-  DESTINATION_MOVED: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: '{path} is no longer the file that QEMU has open: it was removed, renamed or replaced; give that file its name back, or abort the job',
-  },
-  GATEWAY_HEADER_INVALID: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'header {header} of gateway {gateway} is invalid: <why>; nothing was done. Check the version of the gateway',
-  },
-  DESTINATION_NOT_ALLOWED: {
-    code: 'PERMISSION_DENIED',
-    libvirt: '-',
-    text: 'this server does not allow destination {path}; start it with --allow-destination, and a folder or NBD server',
-  },
-  CALLER_NOT_ALLOWED: {
-    code: 'PERMISSION_DENIED',
-    libvirt: 'VIR_ERR_OPERATION_DENIED',
-    text: 'caller {caller} may not {operation} on domain {domain}',
-  },
-  CALLER_UNKNOWN: {
-    code: 'UNAUTHENTICATED',
-    libvirt: 'VIR_ERR_AUTH_FAILED',
-    text: 'the caller has no certificate that this server accepts: <why>',
-  },
-  ACCESS_DENIED: {
-    code: 'PERMISSION_DENIED',
-    libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: 'the file system denies access to {path}: <why>',
-  },
-  NO_SPACE: {
-    code: 'RESOURCE_EXHAUSTED',
-    libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: 'no space left for {path}: <why>',
-  },
-  LIMIT_REACHED: {
-    code: 'RESOURCE_EXHAUSTED',
-    libvirt: 'VIR_ERR_SYSTEM_ERROR',
-    text: '<program> reached a limit of the system at {path}: <why>; <wayOut>',
-  },
-  TOO_MANY_JOBS: {
-    code: 'RESOURCE_EXHAUSTED',
-    libvirt: '-',
-    text: 'this host already runs {limit} jobs; try again when one has ended',
-  },
-  TOO_MANY_WATCHERS: {
-    code: 'RESOURCE_EXHAUSTED',
-    libvirt: '-',
-    text: 'job {job} already has {limit} watchers; close one of them first',
-  },
-  TOO_MANY_WATCHES: {
-    code: 'RESOURCE_EXHAUSTED',
-    libvirt: '-',
-    text: 'this server already has {limit} watches of all jobs; close one of them first',
-  },
-  TOO_MANY_CALLS: {
-    code: 'RESOURCE_EXHAUSTED',
-    libvirt: '-',
-    text: 'too many calls at the same time: <full>',
-  },
-  QEMU_UNREACHABLE: {
-    code: 'UNAVAILABLE',
-    libvirt: 'VIR_ERR_OPERATION_INVALID',
-    text: 'QEMU of domain {domain} cannot be reached: <why>',
-  },
-  HOST_UNREACHABLE: {
-    code: 'UNAVAILABLE',
-    libvirt: '-',
-    text: 'host {host} cannot be reached: <why>',
-  },
-  DIRECTORY_UNREACHABLE: {
-    code: 'UNAVAILABLE',
-    libvirt: '-',
-    text: 'the directory does not answer (<why>), and <what> cannot be found without it; try again later',
-  },
-  DRAINING: {
-    code: 'UNAVAILABLE',
-    libvirt: '-',
-    text: 'this server is shutting down; its jobs continue in QEMU. Connect again and resume by revision',
-  },
-  TIME_LIMIT_REACHED: {
-    code: 'DEADLINE_EXCEEDED',
-    libvirt: '-',
-    text: 'job {job} was cancelled because its time limit of {timeLimit} seconds expired',
-  },
-  REVISION_UNKNOWN: {
-    code: 'OUT_OF_RANGE',
-    libvirt: '-',
-    text: 'job {job} has no revision {revision} yet; the last is {last}',
-  },
-  QEMU_TOO_OLD: {
-    code: 'UNIMPLEMENTED',
-    libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
-    text: 'QEMU {version} of domain {domain} has no <feature>; QEMU {since} introduced it',
-  },
-  NOT_IMPLEMENTED: {
-    code: 'UNIMPLEMENTED',
-    libvirt: 'VIR_ERR_NO_SUPPORT',
-    text: 'this server does not support <feature> yet; nothing was changed',
+  ...coded('INVALID_ARGUMENT', {
+    FLAG_REQUIRES_COPY: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: 'flag {flag} is valid only for a copy; add COPY, or remove {flag}',
+    },
+    FLAGS_EXCLUSIVE: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: '{first} and {second} exclude each other; remove one of them',
+    },
+    BASE_REQUIRED: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: '{field} is required: <why>',
+    },
+    BASE_NOT_IN_CHAIN: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: '{image} is <what> of disk {disk}; GetDomain shows the chain',
+    },
+    PATH_NOT_ABSOLUTE: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: '{field} must be an absolute path, not "{path}"',
+    },
+    BANDWIDTH_OUT_OF_RANGE: {
+      libvirt: 'VIR_ERR_OVERFLOW',
+      text: '{field} is {value}; the range is 0 (no limit) to {maximum}',
+    },
+    GRANULARITY_INVALID: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: 'granularity_bytes is {value}; it must be 0 (chosen by QEMU) or a power of two from 512 to 67108864',
+    },
+    BUFFER_INVALID: {
+      libvirt: 'VIR_ERR_INTERNAL_ERROR',
+      text: 'buffer_bytes is {value}; the range is 0 to {maximum}, and values below 16 MiB mean 16 MiB',
+    },
+    NOT_A_BLOCK_DEVICE: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: 'destination {path} is not a block device; name a block device, or use a file destination',
+    },
+    FIELD_INVALID: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: '{field}: <problem>',
+    },
+  }),
+  ...coded('NOT_FOUND', {
+    DOMAIN_NOT_FOUND: {
+      libvirt: 'VIR_ERR_NO_DOMAIN',
+      text: 'no domain has the name or UUID "{domain}"; ListDomains lists the known domains',
+    },
+    DISK_NOT_FOUND: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: 'domain {domain} has no disk "{disk}", or several disks match that name; GetDomain lists its disks',
+    },
+    JOB_NOT_FOUND: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: 'no job has the id {job}; ListJobs lists active and ended jobs',
+    },
+    DISK_HAS_NO_JOB: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: 'no job is known for disk {disk} of domain {domain}; ListJobs lists active and ended jobs',
+    },
+    DESTINATION_MISSING: {
+      libvirt: 'VIR_ERR_SYSTEM_ERROR',
+      text: '{path} does not exist; create it first',
+    },
+  }),
+  ...coded('ALREADY_EXISTS', {
+    DESTINATION_EXISTS: {
+      libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
+      text: 'destination {path} already exists and was not changed; name a new file, or ask for its reuse',
+    },
+    REQUEST_ID_REUSED: {
+      text: 'request_id {requestId} was already used for a different request (job {job}); use a new one',
+    },
+    REQUEST_ID_IN_USE: {
+      text: 'a different request with the request_id {requestId} is still in progress; use a new request_id',
+    },
+  }),
+  ...coded('FAILED_PRECONDITION', {
+    BLOCK_COPY_ACTIVE: {
+      libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
+      text: 'job {job} is copying disk {disk} of domain {domain}; wait for it to end, or abort it first',
+    },
+    BLOCK_JOB_ACTIVE: {
+      libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
+      text: 'block job {job} is running on disk {disk} of domain {domain}; wait for it to end',
+    },
+    START_UNDER_WAY: {
+      libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
+      text: 'another job is being started on disk {disk} of domain {domain}; wait for it to end',
+    },
+    CHAIN_BUSY: {
+      libvirt: 'VIR_ERR_OPERATION_INVALID',
+      text: 'block job {job} is using an image of domain {domain} below the active image of the disk; wait for it to end',
+    },
+    JOB_NOT_READY: {
+      libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
+      text: 'job {job} is {state}, and only a READY job can pivot; wait until the job is READY. It continues',
+    },
+    JOB_ENDING: {
+      libvirt: 'VIR_ERR_OPERATION_INVALID',
+      text: 'job {job} is {state} and is already ending; watch it for the result',
+    },
+    JOB_ENDED: {
+      libvirt: 'VIR_ERR_INVALID_ARG',
+      text: 'job {job} has already ended: {state}',
+    },
+    PIVOT_UNSUPPORTED: {
+      libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
+      text: 'job {job} is a {kind} and has no destination to pivot to',
+    },
+    SHALLOW_INTO_RAW: {
+      libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
+      text: 'a shallow copy of disk {disk} needs a format with backing files, and raw has none; choose QCOW2, or copy the whole disk',
+    },
+    RELATIVE_UNSUPPORTED: {
+      libvirt: 'VIR_ERR_ARGUMENT_UNSUPPORTED',
+      text: 'a relative backing file name cannot be used here: <why>',
+    },
+    FORMAT_UNKNOWN: {
+      libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
+      text: '{path} has a format that cannot be used here ({format}): <why>',
+    },
+    CHAIN_UNUSABLE: {
+      text: "{path} cannot be part of the destination's chain: <why>; correct the header that names it, or create the destination again",
+    },
+    SIZE_MISMATCH: {
+      text: 'destination {path} has {destinationBytes} bytes, and the disk has {sourceBytes}; make the sizes equal',
+    },
+    EXPORT_SIZE_DIFFERS: {
+      text: 'destination {path} and the disk do not have the same size; make the sizes equal',
+    },
+    DESTINATION_IN_USE: {
+      libvirt: 'VIR_ERR_INTERNAL_ERROR',
+      text: 'destination {path} is in use: <by>',
+    },
+    DESTINATION_UNREACHABLE: {
+      libvirt: 'VIR_ERR_INTERNAL_ERROR',
+      text: 'the NBD server of {path} cannot be reached: <why>',
+    },
+    TLS_CREDENTIALS_UNUSABLE: {
+      libvirt: 'VIR_ERR_INTERNAL_ERROR',
+      text: 'the QEMU of domain {domain} cannot use the TLS credentials that were named for {path}: <why>; add a tls-creds-x509 object with endpoint=client to that QEMU, or name another one',
+    },
+    NBD_REFUSED: {
+      libvirt: 'VIR_ERR_INTERNAL_ERROR',
+      text: 'the NBD server of {path} answers, but QEMU cannot open the export: <why>; <wayOut>',
+    },
+    STORAGE_FAILED: {
+      libvirt: 'VIR_ERR_SYSTEM_ERROR',
+      text: 'storage failed: <doing>: <why>; <wayOut>',
+    },
+    FILE_TOO_LARGE: {
+      libvirt: 'VIR_ERR_SYSTEM_ERROR',
+      text: '{path} cannot grow to the required size: <why>; use a file system that allows larger files, or raise the limit RLIMIT_FSIZE of the process. Free space does not help',
+    },
+    DISK_EMPTY: {
+      libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
+      text: 'disk {disk} of domain {domain} has no medium; insert one first',
+    },
+    NOT_OWNER: {
+      text: 'host {host} does not own domain {domain}; send the request to {owner}',
+    },
+    OWNER_UNKNOWN: {
+      text: 'host {host} does not own domain {domain}, according to the directory; send the request to a gateway',
+    },
+    OWNERSHIP_STALE: {
+      text: 'a gateway sent a request for domain {domain} to host {host}, and did not know that the owner had changed; try again',
+    },
+    GUEST_MIGRATING: {
+      libvirt: 'VIR_ERR_OPERATION_INVALID',
+      text: 'the guest of domain {domain} is migrating or has migrated away (QEMU: {status}), and its disks on this host must not change; when the migration has ended, repeat the request on the host of the guest',
+    },
+    MANAGED_BY_LIBVIRT: {
+      text: 'libvirt manages domain {domain} (its QEMU has <sign>), and <why>; use libvirt for this operation, for example virsh blockcopy',
+    },
+    PATH_DIFFERS_IN_QEMU: {
+      text: '{path} is not the same file for the QEMU of domain {domain} as for this service (containers, chroots, PrivateTmp); name a path that leads both to the same file',
+    },
+    FILE_NOT_KNOWN: {
+      text: '{path} cannot be proved to be the file that the QEMU of domain {domain} has open, because it was renamed or replaced; start the job without the deletion of that file',
+    },
+    IMAGE_UNSUITABLE: {
+      text: '{path} (node {node}) <what>, and cannot <use>: <why>; <wayOut>',
+    },
+    NAME_TOO_LONG: {
+      libvirt: 'VIR_ERR_INTERNAL_ERROR',
+      text: 'the name {name} has {bytes} bytes, but the header of {path} has room for {maximum}; use relative names or shorter paths',
+    },
+    LOSS_NOT_ACCEPTED: {
+      text: '{path} (node {node}) <what>: <why>; <wayOut>, or accept {accept}',
+    },
+    SECRET_NOT_FOUND: {
+      libvirt: 'VIR_ERR_NO_SECRET',
+      text: 'the QEMU of domain {domain} has no secret {secretId} (<why>); add the object to that QEMU, or name another one',
+    },
+    SECRET_WRONG: {
+      libvirt: 'VIR_ERR_INTERNAL_ERROR',
+      text: 'the named secret does not open {path}; name the secret that holds its key',
+    },
+    ENCRYPTION_MISMATCH: {
+      libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
+      text: 'destination {path} <what>; <wayOut>',
+    },
+    HEADER_DIFFERS: {
+      text: 'the header of {path} (node {node}) names <says>, but QEMU uses <has> below this image, so the next start of the VM would open a different disk; copy the whole disk instead, or correct the header while the VM is off (qemu-img rebase -u)',
+    },
+    REUSED_UNLIKE: {
+      text: 'the contents of destination {path} are not those of {backing}, which a shallow copy into it needs: <why>; create it again, have it compared (verify_reused), or copy the whole disk',
+    },
+    REUSED_DIFFERS: {
+      text: 'the contents of destination {path} are not those of {backing}, which a shallow copy into it needs: the first difference is in the sector at byte {offset}; create it again, or copy the whole disk',
+    },
+    VERIFY_BROKEN_OFF: {
+      text: 'the comparison of {path} was interrupted: <why>; nothing was copied. Start again',
+    },
+    DESTINATION_MOVED: {
+      text: '{path} is no longer the file that QEMU has open: it was removed, renamed or replaced; give that file its name back, or abort the job',
+    },
+    GATEWAY_HEADER_INVALID: {
+      text: 'header {header} of gateway {gateway} is invalid: <why>; nothing was done. Check the version of the gateway',
+    },
+  }),
+  ...coded('PERMISSION_DENIED', {
+    DESTINATION_NOT_ALLOWED: {
+      text: 'this server does not allow destination {path}; start it with --allow-destination, and a folder or NBD server',
+    },
+    CALLER_NOT_ALLOWED: {
+      libvirt: 'VIR_ERR_OPERATION_DENIED',
+      text: 'caller {caller} may not {operation} on domain {domain}',
+    },
+  }),
+  ...coded('UNAUTHENTICATED', {
+    CALLER_UNKNOWN: {
+      libvirt: 'VIR_ERR_AUTH_FAILED',
+      text: 'the caller has no certificate that this server accepts: <why>',
+    },
+  }),
+  ...coded('PERMISSION_DENIED', {
+    ACCESS_DENIED: {
+      libvirt: 'VIR_ERR_SYSTEM_ERROR',
+      text: 'the file system denies access to {path}: <why>',
+    },
+  }),
+  ...coded('RESOURCE_EXHAUSTED', {
+    NO_SPACE: {
+      libvirt: 'VIR_ERR_SYSTEM_ERROR',
+      text: 'no space left for {path}: <why>',
+    },
+    LIMIT_REACHED: {
+      libvirt: 'VIR_ERR_SYSTEM_ERROR',
+      text: '<program> reached a limit of the system at {path}: <why>; <wayOut>',
+    },
+    TOO_MANY_JOBS: {
+      text: 'this host already runs {limit} jobs; try again when one has ended',
+    },
+    TOO_MANY_WATCHERS: {
+      text: 'job {job} already has {limit} watchers; close one of them first',
+    },
+    TOO_MANY_WATCHES: {
+      text: 'this server already has {limit} watches of all jobs; close one of them first',
+    },
+    TOO_MANY_CALLS: {
+      text: 'too many calls at the same time: <full>',
+    },
+  }),
+  ...coded('UNAVAILABLE', {
+    QEMU_UNREACHABLE: {
+      libvirt: 'VIR_ERR_OPERATION_INVALID',
+      text: 'QEMU of domain {domain} cannot be reached: <why>',
+    },
+    HOST_UNREACHABLE: {
+      text: 'host {host} cannot be reached: <why>',
+    },
+    DIRECTORY_UNREACHABLE: {
+      text: 'the directory does not answer (<why>), and <what> cannot be found without it; try again later',
+    },
+    DRAINING: {
+      text: 'this server is shutting down; its jobs continue in QEMU. Connect again and resume by revision',
+    },
+  }),
+  ...coded('DEADLINE_EXCEEDED', {
+    TIME_LIMIT_REACHED: {
+      text: 'job {job} was cancelled because its time limit of {timeLimit} seconds expired',
+    },
+  }),
+  ...coded('OUT_OF_RANGE', {
+    REVISION_UNKNOWN: {
+      text: 'job {job} has no revision {revision} yet; the last is {last}',
+    },
+  }),
+  ...coded('UNIMPLEMENTED', {
+    QEMU_TOO_OLD: {
+      libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
+      text: 'QEMU {version} of domain {domain} has no <feature>; QEMU {since} introduced it',
+    },
+    NOT_IMPLEMENTED: {
+      libvirt: 'VIR_ERR_NO_SUPPORT',
+      text: 'this server does not support <feature> yet; nothing was changed',
   },
   VERSIONS_DIFFER: {
     code: 'UNIMPLEMENTED',
     libvirt: '-',
     text: 'the agent of host {host} has version {agentVersion}, and the gateway has {gatewayVersion}: the <older> is too old for {feature}; upgrade the <older>. Nothing was changed',
-  },
-  PATH_REPLACED: {
-    code: 'ABORTED',
-    libvirt: '-',
-    text: '{path} changed during the request: a link or another file was put in its place, or in the place of a folder above it; start again, and let nobody rename files there',
-  },
-  PLAN_CHANGED: {
-    code: 'ABORTED',
-    libvirt: '-',
-    text: 'the plan is out of date: <why>; request a new plan',
-  },
-  REFUSED_BY_QEMU: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'QEMU of domain {domain} reported an error (<doing>): "{qemuText}"; correct the cause (the log of QEMU may say more), and try again',
-  },
-  REASON_UNKNOWN: {
-    code: 'FAILED_PRECONDITION',
-    libvirt: '-',
-    text: 'another version of this service refused the request for a reason that this version does not know ({otherReason}): <said>; run the same version everywhere',
-  },
-  JOB_LOST: {
-    code: 'ABORTED',
-    libvirt: 'VIR_ERR_OPERATION_FAILED',
-    text: 'job {job} ended, and nobody saw how: <why>; read the outcome before you touch a file',
-  },
-  NOT_ON_DISK: {
-    code: 'ABORTED',
-    libvirt: '-',
-    text: 'job {job} is not proved to be on stable storage: {path}: <why>; read the outcome before you touch a file',
-  },
-  BUG: {
-    code: 'INTERNAL',
-    libvirt: 'VIR_ERR_INTERNAL_ERROR',
-    text: 'internal error, a bug of this service; its log has the stack under id {id}',
-  },
-} as const satisfies Record<string, CatalogueEntry>;
+    },
+  }),
+  ...coded('ABORTED', {
+    PATH_REPLACED: {
+      text: '{path} changed during the request: a link or another file was put in its place, or in the place of a folder above it; start again, and let nobody rename files there',
+    },
+    PLAN_CHANGED: {
+      text: 'the plan is out of date: <why>; request a new plan',
+    },
+  }),
+  ...coded('FAILED_PRECONDITION', {
+    REFUSED_BY_QEMU: {
+      libvirt: 'VIR_ERR_INTERNAL_ERROR',
+      text: 'QEMU of domain {domain} reported an error (<doing>): "{qemuText}"; correct the cause (the log of QEMU may say more), and try again',
+    },
+    REASON_UNKNOWN: {
+      text: 'another version of this service refused the request for a reason that this version does not know ({otherReason}): <said>; run the same version everywhere',
+    },
+  }),
+  ...coded('ABORTED', {
+    JOB_LOST: {
+      libvirt: 'VIR_ERR_OPERATION_FAILED',
+      text: 'job {job} ended, and nobody saw how: <why>; read the outcome before you touch a file',
+    },
+    NOT_ON_DISK: {
+      text: 'job {job} is not proved to be on stable storage: {path}: <why>; read the outcome before you touch a file',
+    },
+  }),
+  ...coded('INTERNAL', {
+    BUG: {
+      libvirt: 'VIR_ERR_INTERNAL_ERROR',
+      text: 'internal error, a bug of this service; its log has the stack under id {id}',
+    },
+  }),
+} as const;
 
 export type Reason = keyof typeof catalogue;
 
