@@ -6,13 +6,11 @@ import type { JobView } from '../core/job/job-view.ts';
 import type { JobsMessage } from '../core/jobs-message.ts';
 import type { Limits } from '../core/limits.ts';
 import type { PauseRequest } from '../core/requests.ts';
-import { checkPause, parseSetSpeed } from '../core/rules/change.ts';
+import { checkPause, checkReclaim, parseSetSpeed } from '../core/rules/change.ts';
 import { parseCommit } from '../core/rules/commit.ts';
-import { BY_NAME, OLDEST_FIRST, page } from '../core/rules/list.ts';
+import { BY_NAME, OLDEST_FIRST, page, parseWatchJobs } from '../core/rules/list.ts';
 import { parseRebase } from '../core/rules/rebase.ts';
-import { checkReclaim } from '../core/rules/reclaim.ts';
 import { parseStartCopy } from '../core/rules/start-copy.ts';
-import { parseWatchJobs } from '../core/rules/watch-jobs.ts';
 import { followJobs, refuseMore, withComplete } from '../watch/follow-jobs.ts';
 import { Watches } from '../watch/watches.ts';
 import { Domains } from './desk/domains.ts';
@@ -34,8 +32,8 @@ import type { JobLog } from './journal/job-log.ts';
 import { orderOf } from './journal/order-file.ts';
 import { openJobs } from './journal/start-up.ts';
 import type { VirtualMachines } from './qemu/virtual-machines.ts';
+import { takeUp } from './starts/lost-journal.ts';
 import { type Start, Starts, type StartsOptions } from './starts/starts.ts';
-import { takeUp } from './starts/take-up.ts';
 
 export interface HostAgentOptions extends Omit<JobTableOptions, 'progresses'>, Omit<StartsOptions, 'jobs'> {
   readonly limits: Limits;

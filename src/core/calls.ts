@@ -6,15 +6,12 @@
 import type { BlockJobs, Call, Requests, Started } from './block-jobs.ts';
 import type { Right } from './grant.ts';
 import type { JobView } from './job/job-view.ts';
-import { checkAbort } from './rules/abort.ts';
-import { checkPause, parseSetSpeed } from './rules/change.ts';
+import { checkAbort, checkPause, checkReclaim, parseSetSpeed } from './rules/change.ts';
 import { parseCheckOperation } from './rules/check-operation.ts';
 import { parseCommit } from './rules/commit.ts';
-import { progressIntervalMs, stateFilter } from './rules/list.ts';
+import { parseWatchJobs, progressIntervalMs, stateFilter } from './rules/list.ts';
 import { parseRebase } from './rules/rebase.ts';
-import { checkReclaim } from './rules/reclaim.ts';
 import { parseStartCopy } from './rules/start-copy.ts';
-import { parseWatchJobs } from './rules/watch-jobs.ts';
 
 interface Row<Request> {
   /** As in the contract. */

@@ -26,12 +26,12 @@ interface Row {
   readonly text: string;
 }
 
-type Coded<Code extends CatalogueCode, Text extends string> = {
+interface Coded<Code extends CatalogueCode, Text extends string> {
   readonly code: Code;
   /** '-' if libvirt has none. */
   readonly libvirt: string;
   readonly text: Text;
-};
+}
 
 function coded<Code extends CatalogueCode, const Rows extends Readonly<Record<string, Row>>>(code: Code, rows: Rows) {
   const entries = Object.entries(rows).map(([reason, row]) => [reason, { code, libvirt: '-', ...row }]);

@@ -37,10 +37,7 @@ export interface Violation {
 }
 
 /** An error as plain data, for the journal and the wire. */
-export interface Failure {
-  readonly reason: Reason;
-  readonly text: string;
-  readonly metadata: Readonly<Record<string, string>>;
+export interface Failure extends Omit<Violation, 'field'> {
   readonly violations?: readonly Violation[];
   /** The error of another version, encoded, if its reason is not known here: it is passed on as it came. */
   readonly original?: Uint8Array;

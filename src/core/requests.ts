@@ -90,16 +90,14 @@ export interface AbortRequest {
   readonly requestId: string;
 }
 
-export interface SetSpeedRequest {
-  readonly job: JobRef;
-  readonly bandwidthBytesPerSecond: bigint;
-  readonly requestId: string;
-}
-
 /** A request of Pause or Resume. */
 export interface PauseRequest {
   readonly job: JobRef;
   readonly requestId: string;
+}
+
+export interface SetSpeedRequest extends PauseRequest {
+  readonly bandwidthBytesPerSecond: bigint;
 }
 
 export interface ListDomainsRequest {

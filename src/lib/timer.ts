@@ -34,3 +34,10 @@ export class Timer implements Disposable {
 export function abortAfter(afterMs: number): AbortSignal {
   return AbortSignal.timeout(Math.min(Math.max(0, Math.ceil(afterMs)), LONGEST_MS));
 }
+
+/** The value; undefined if it does not come in time, or fails: for optional information. */
+export async function inTime<T>(value: Promise<T>, timeoutMs: number): Promise<T | undefined> {
+  const late = Promise.withResolvers<undefined>();
+  using _timer = new Timer(() => late.resolve(undefined), timeoutMs);
+  return await Promise.race([value.catch(() => undefined), late.promise]);
+}

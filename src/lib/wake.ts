@@ -2,7 +2,6 @@
  * "Something may have changed: look again." A waiter names the moment of its last look, so that a change between
  * looking and waiting is never missed.
  */
-import { LinkedAbort } from './linked-abort.ts';
 import { Timer } from './timer.ts';
 
 /** An object that can be waited for. */
@@ -76,4 +75,17 @@ export function anyOf(...wakes: readonly Wake[]): Changes {
     },
     after,
   };
+}
+
+export class LinkedAbort implements Disposable {
+  readonly #controller = new AbortController();
+  readonly signal: AbortSignal;
+
+  constructor(outer: AbortSignal | undefined) {
+    this.signal = outer === undefined ? this.#controller.signal : AbortSignal.any([outer, this.#controller.signal]);
+  }
+
+  [Symbol.dispose](): void {
+    this.#controller.abort();
+  }
 }

@@ -136,19 +136,20 @@ export class Monitor implements AsyncDisposable {
 
   /** Drops a connection over which QEMU has not given a required answer, and makes another one a little later. */
   reconnect(): void {
-    if (this.#state.is !== 'connected') return;
-    void this.#session?.close();
-    // No sooner than after many failures, because it was asked with patience already.
-    this.#failures = Infinity;
-    this.#retryLater(new Disconnected('silent'));
+    this.#drop(new Disconnected('silent'));
   }
 
   /** Like reconnect: the other end is not the expected one, as `detail` says. */
   giveUp(detail: string): void {
+    this.#drop(new Disconnected('of-no-use', detail));
+  }
+
+  #drop(why: Disconnected): void {
     if (this.#state.is !== 'connected') return;
     void this.#session?.close();
+    // No sooner than after many failures, because it was asked with patience already.
     this.#failures = Infinity;
-    this.#retryLater(new Disconnected('of-no-use', detail));
+    this.#retryLater(why);
   }
 
   /** Another file has taken the name of the socket: it may be a monitor now. */

@@ -24,8 +24,8 @@ import { NodeSDK } from '@opentelemetry/sdk-node';
 import type { Logger } from 'pino';
 import { codeOf } from '../core/errors.ts';
 import { defined } from '../lib/defined.ts';
-import { inTime } from '../lib/in-time.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
+import { inTime } from '../lib/timer.ts';
 import type { Traces } from './traces.ts';
 
 /** The collector may be away, and is not waited for at the end. */

@@ -4,7 +4,7 @@
  */
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
-import { MadeIn } from '../../src/agent/files/made-in.ts';
+import { MadeIn } from '../../src/agent/host/pinned-folder.ts';
 import { performAgain, type Workplace } from '../../src/agent/job/executor.ts';
 import { isUnreachable } from '../../src/agent/qemu/failures.ts';
 import { VirtualMachine } from '../../src/agent/qemu/virtual-machine.ts';

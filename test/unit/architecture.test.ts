@@ -267,7 +267,6 @@ describe('the sources', () => {
     'src/agent/journal/state-folder.ts': 'the state folder',
     'src/agent/host/own-files.ts': 'the state folder',
     'src/agent/host/file-identity.ts': '/sys',
-    'src/agent/host/mounts.ts': '/proc',
     'src/agent/starts/new-file-access.ts': '/proc',
     'src/agent/host/open-files.ts': '/proc',
     'src/agent/host/pinned-folder.ts': '/proc',

@@ -3,9 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { FORMATS, LAYERS, STORAGES } from '../../src/core/disk/drivers.ts';
-import type { Fate } from '../../src/core/disk/fates.ts';
 import { KINDS, type Kind } from '../../src/core/disk/kinds.ts';
-import type { Role } from '../../src/core/disk/uses.ts';
+import type { Fate, Role } from '../../src/core/disk/uses.ts';
 
 const PAGE = join(import.meta.dirname, '../../docs/disks.md');
 const ROLES: readonly Role[] = ['READ', 'FILLED', 'RELINKED', 'CUT', 'NAMED', 'LEFT', 'DELETED'];

@@ -7,7 +7,7 @@ import { guestStateOf } from '../../core/qemu/guest-state.ts';
 import type { CheckOperationRequest } from '../../core/requests.ts';
 import { may, mayRead } from '../../core/rights.ts';
 import { parseCheckOperation } from '../../core/rules/check-operation.ts';
-import { inTime } from '../../lib/in-time.ts';
+import { inTime } from '../../lib/timer.ts';
 import type { JobTable } from '../job/job-table.ts';
 import { whyMoved } from '../job/managed.ts';
 import type { JobLog } from '../journal/job-log.ts';

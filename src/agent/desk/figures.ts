@@ -1,6 +1,6 @@
 /** The present numbers of this host, determined at each request. */
 import type { HostFigures } from '../../core/figures.ts';
-import { inTime } from '../../lib/in-time.ts';
+import { inTime } from '../../lib/timer.ts';
 import type { JobTable } from '../job/job-table.ts';
 import type { Progresses } from '../job/progresses.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';

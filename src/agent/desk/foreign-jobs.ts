@@ -6,7 +6,7 @@ import type { QemuJob } from '../../core/qemu/replies.ts';
 import type { ListJobsRequest } from '../../core/requests.ts';
 import { may } from '../../core/rights.ts';
 import { showsForeign } from '../../core/rules/list.ts';
-import { inTime } from '../../lib/in-time.ts';
+import { inTime } from '../../lib/timer.ts';
 import { isManaged } from '../job/managed.ts';
 import type { WhoseJobs } from '../job/whose-jobs.ts';
 import { machineHasEnded, QEMU_ANSWERS_MS } from '../qemu/graphs.ts';

@@ -3,17 +3,15 @@
 import { hasEnded, type Job } from '../../core/job/job.ts';
 import { type JobView, publicJob } from '../../core/job/job-view.ts';
 import type { LaterJobs } from '../../core/job/later-jobs.ts';
-import type { Outcome } from '../../core/job/outcome.ts';
-import { outcomeOf } from '../../core/job/outcome-of.ts';
+import { type Outcome, outcomeOf } from '../../core/job/outcome.ts';
 import { defined } from '../../lib/defined.ts';
-import { inTime } from '../../lib/in-time.ts';
+import { inTime } from '../../lib/timer.ts';
 import { freeFiles } from '../files/free-files.ts';
-import { fileNamesOf } from '../host/used-files.ts';
+import { fileNamesOf } from '../host/file-identity.ts';
 import type { JobTable } from '../job/job-table.ts';
-import { orLaterJob } from '../job/later-holder.ts';
 import type { Progresses } from '../job/progresses.ts';
 import type { JobLog } from '../journal/job-log.ts';
-import { graphsOf, type Holders, holderAmong } from '../qemu/graphs.ts';
+import { graphsOf, type Holders, holderAmong, orLaterJob } from '../qemu/graphs.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 
 /** A file on storage that hangs is not named: an answer does not wait for it. */

@@ -102,11 +102,6 @@ function ifAbsent(error: unknown): undefined {
   throw error;
 }
 
-/** Throws DESTINATION_EXISTS for any file at `path`, because its maker is not known. */
-export async function mustBeAbsent(path: string): Promise<void> {
-  if (await isThere(path)) fail('DESTINATION_EXISTS', { path });
-}
-
 export async function isThere(path: string): Promise<boolean> {
   return (await whatIsAt(path)) !== undefined;
 }
@@ -141,14 +136,10 @@ export async function deleteImage(
  * taken during it. Rejects if they cannot be determined.
  */
 export async function hasSnapshots(path: string): Promise<boolean> {
-  const handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const buffer = new Uint8Array(LEAST_HEADER_BYTES);
-    const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0);
-    return snapshotCount(buffer.subarray(0, bytesRead)) > 0;
-  } finally {
-    await handle.close();
-  }
+  await using handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const buffer = new Uint8Array(LEAST_HEADER_BYTES);
+  const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0);
+  return snapshotCount(buffer.subarray(0, bytesRead)) > 0;
 }
 
 /** Opens it for a sync. Undefined if it is not a file or device here, or if this service may not open it. */
@@ -164,12 +155,8 @@ export async function openToSync(path: string): Promise<DiskFile | undefined> {
 
 /** Rejects with the file system's error. */
 export async function syncFile(path: string): Promise<void> {
-  const handle = await openToSync(path);
-  try {
-    await handle?.sync();
-  } finally {
-    await handle?.close();
-  }
+  await using handle = await openToSync(path);
+  await handle?.sync();
 }
 
 export function knownAs(path: string, { dev, ino, birthtimeNs }: BigIntStats): KnownFile {

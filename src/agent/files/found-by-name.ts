@@ -4,7 +4,7 @@
  * start again.
  */
 import type { Image } from '../../core/disk/chain.ts';
-import { fileNamed, namesFormat } from '../../core/disk/header-names.ts';
+import { fileNamed, namesFormat } from '../../core/disk/chain-images.ts';
 import { isMisnamed } from '../../core/disk/kinds.ts';
 import { fail } from '../../core/errors.ts';
 import type { KnownFile } from '../../core/job/step.ts';

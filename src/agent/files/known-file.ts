@@ -1,6 +1,7 @@
 /** Files of a chain, identified by more than their names: proved to be those that QEMU has open. */
 import type { BigIntStats } from 'node:fs';
 import type { Image } from '../../core/disk/chain.ts';
+import { SECTOR_BYTES } from '../../core/disk/sectors.ts';
 import type { KnownFile } from '../../core/job/step.ts';
 import { lstat, realpath } from '../host/disk-files.ts';
 import { identityOf } from '../host/file-identity.ts';
@@ -65,10 +66,8 @@ async function isOpenedBy(opens: OpenFiles, { path, stats }: Found): Promise<boo
   return await isOpen(opens, await soughtAs(await identityOf(stats), path));
 }
 
-const BLOCK_BYTES = 512;
-
 async function saysTheSame(image: Image | undefined, { path, stats: before }: Found): Promise<boolean> {
   const after = await lstat(path).catch(() => undefined);
-  const seen = image?.allocatedBytes === undefined ? undefined : image.allocatedBytes / BLOCK_BYTES;
+  const seen = image?.allocatedBytes === undefined ? undefined : image.allocatedBytes / SECTOR_BYTES;
   return seen !== undefined && after !== undefined && before.blocks <= seen && seen <= after.blocks;
 }

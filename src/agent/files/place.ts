@@ -10,7 +10,7 @@ import { deviceName } from '../host/file-identity.ts';
 import { processWith } from '../host/open-files.ts';
 import { currentPath, O_PATH, PinnedFolder } from '../host/pinned-folder.ts';
 import { failureFrom } from '../qemu/failures.ts';
-import { type DomainGraph, holderOf } from '../qemu/graphs.ts';
+import { type DomainGraph, holderAmong } from '../qemu/graphs.ts';
 import { isSame, knownAs } from './files.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
@@ -90,7 +90,7 @@ async function nearestFolder(folder: string): Promise<string> {
 export async function refuseUsed(place: Place, graphs: readonly DomainGraph[]): Promise<void> {
   const { path } = place;
   // Many processes open a device only to look at it; the kernel shows below who has it exclusively.
-  const by = (await holderOf(path, graphs)) ?? (place.is === 'DEVICE' ? undefined : await processWith(path));
+  const by = (await holderAmong(graphs)(path)) ?? (place.is === 'DEVICE' ? undefined : await processWith(path));
   if (by !== undefined) fail('DESTINATION_IN_USE', { path, by });
   if (place.is !== 'DEVICE') return;
   try {

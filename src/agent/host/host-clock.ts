@@ -3,6 +3,8 @@
  * kernel's monotonic clock continues while no service runs. The time between the last entry of a journal and the next
  * boot is not counted: decisions by this clock come late at worst.
  */
+
+import type { Job } from '../../core/job/job.ts';
 import type { ClockStamp } from '../../core/job/journal-entry.ts';
 import { EntryOrder } from './entry-order.ts';
 import { bootId, linkOf } from './proc.ts';
@@ -71,3 +73,12 @@ const OURS: Kernel = {
   upMs: () => Number(process.hrtime.bigint()) / 1e6,
   counts: [bootId() ?? '', linkOf('/proc/self/ns/time') ?? ''].join(' '),
 };
+
+/**
+ * The time until the job's own limit; it passes also while no agent runs. Infinity if there is none. For an older
+ * journal without a time on this clock it counts from the begin of this service.
+ */
+export function timeLeftMs({ accepted, beganMs }: Job, clock: HostClock): number {
+  const { timeLimitMs } = accepted.options;
+  return timeLimitMs === undefined ? Infinity : (beganMs ?? clock.startedMs) + timeLimitMs - clock.nowMs;
+}

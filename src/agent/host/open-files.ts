@@ -3,7 +3,6 @@ import { constants } from 'node:fs';
 import { readFile, readlink } from 'node:fs/promises';
 import { type DiskFile, open, stat } from './disk-files.ts';
 import { deviceNumber, type FileIdentity, identify, identityOf, inRoot, overlaps } from './file-identity.ts';
-import { type Mount, mounts } from './mounts.ts';
 import { O_PATH } from './pinned-folder.ts';
 import { descriptorsOf, fileLocks, infoOf, processes } from './proc.ts';
 
@@ -102,13 +101,8 @@ function soughtBy(identity: FileIdentity, name: AsKernelHas): SoughtFile {
 
 /** As in fdinfo. */
 export async function asKernelHas(path: string): Promise<AsKernelHas> {
-  const handle = await open(path, O_PATH).catch(() => undefined);
-  if (handle === undefined) return { inode: undefined, mount: undefined };
-  try {
-    return await kernelsWordFor(handle);
-  } finally {
-    await handle.close();
-  }
+  await using handle = await open(path, O_PATH).catch(() => undefined);
+  return handle === undefined ? { inode: undefined, mount: undefined } : await kernelsWordFor(handle);
 }
 
 async function kernelsWordFor({ descriptor }: DiskFile): Promise<AsKernelHas> {
@@ -176,4 +170,28 @@ export function isLocked({ identity, name: { inode, mount } }: SoughtFile): bool
     if (!identity.isFile && kind === 'FLOCK') return false;
     return key === own || `file ${key}` === identity.key;
   });
+}
+
+/** A mounted file system of this host. */
+interface Mount {
+  /** The kernel's own number of the file system; `stat` may report others for overlay and btrfs. */
+  readonly device: number;
+  /** As in mount(8): ext4, nfs4, fuse.glusterfs. */
+  readonly type: string;
+}
+
+/** By the number that fdinfo calls mnt_id. The file systems themselves are not asked for anything. */
+async function mounts(): Promise<ReadonlyMap<string, Mount>> {
+  return mountsIn(await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''));
+}
+
+export function mountsIn(mountinfo: string): ReadonlyMap<string, Mount> {
+  return new Map(
+    mountinfo.split('\n').flatMap((line) => {
+      // ID, its parent's, MAJOR:MINOR, root, mount point, options, any more of them, a hyphen, type, source, options.
+      const [, id, major, minor, type] = /^(\d+) \d+ (\d+):(\d+) .*? - (\S+) /.exec(line) ?? [];
+      if (id === undefined || type === undefined) return [];
+      return [[id, { device: deviceNumber(Number(major), Number(minor)), type }] as const];
+    }),
+  );
 }

@@ -66,16 +66,11 @@ export class PinnedFolder implements AsyncDisposable {
   /** A new or removed name is certain after a power cut only if its folder was synced. */
   async sync(): Promise<void> {
     // Some file systems have folders that cannot be opened or synced; those names are as stable as they can be.
-    const handle = await open(`${linkTo(this.#handle)}/.`, constants.O_RDONLY | constants.O_DIRECTORY).catch(
-      () => undefined,
-    );
-    try {
-      await handle?.sync().catch((error: unknown) => {
-        if (!(error instanceof Error && 'code' in error && error.code === 'EINVAL')) throw error;
-      });
-    } finally {
-      await handle?.close();
-    }
+    const folder = `${linkTo(this.#handle)}/.`;
+    await using handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY).catch(() => undefined);
+    await handle?.sync().catch((error: unknown) => {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EINVAL')) throw error;
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -90,4 +85,28 @@ export async function currentPath(file: DiskFile): Promise<string> {
 
 function linkTo({ descriptor }: DiskFile): string {
   return `/proc/self/fd/${descriptor}`;
+}
+
+/**
+ * The folder in which a start has made its file. It is held open until the start is over, so that the file can be
+ * removed even if the folder has another name by then.
+ */
+export class MadeIn implements AsyncDisposable {
+  #folder: PinnedFolder | undefined;
+
+  /** Undefined if this process made nothing, or the start is over. */
+  get folder(): PinnedFolder | undefined {
+    return this.#folder;
+  }
+
+  async keep(folder: PinnedFolder): Promise<void> {
+    await this[Symbol.asyncDispose]();
+    this.#folder = folder;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const folder = this.#folder;
+    this.#folder = undefined;
+    await folder?.[Symbol.asyncDispose]();
+  }
 }

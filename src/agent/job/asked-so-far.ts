@@ -3,8 +3,7 @@
 import type { Job } from '../../core/job/job.ts';
 import { askedNow, NOTHING_HEARD } from '../../core/moves/circumstances.ts';
 import { type Happening, type Memory, memoryOf, remember } from '../../core/moves/memory.ts';
-import type { HostClock } from '../host/host-clock.ts';
-import { timeLeftMs } from '../host/time-left.ts';
+import { type HostClock, timeLeftMs } from '../host/host-clock.ts';
 
 export class AskedSoFar {
   readonly #clock: HostClock;

@@ -2,16 +2,16 @@
 
 import { BlockJobError, fail } from '../../core/errors.ts';
 import type { Action, KnownFile, LetGo, MadeFile } from '../../core/job/step.ts';
-import { createFile, deleteImage, mustBeAbsent, removeFile, syncFile } from '../files/files.ts';
-import type { MadeIn } from '../files/made-in.ts';
+import { createFile, deleteImage, isThere, removeFile, syncFile } from '../files/files.ts';
 import { mustBeInPlace, proveFile } from '../files/prove-file.ts';
 import { StableStorage } from '../files/stable-storage.ts';
+import type { MadeIn } from '../host/pinned-folder.ts';
 import { type Comparing, compare, endComparison } from '../qemu/compare.ts';
 import { isNoSuchNode, qemuFailure } from '../qemu/failures.ts';
 import type { Holders } from '../qemu/graphs.ts';
 import { endJob, ignoringLateness, untilConcluded } from '../qemu/qemu-jobs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
-import type { Presence, Up } from './presence.ts';
+import type { Presence, Up } from './look.ts';
 
 /** The facts about files that a step has found. */
 export interface Done {
@@ -84,8 +84,8 @@ async function performOnFiles(
     }
     case 'remove-file':
       // It may have been made without being written down: a file that is not known as ours stays.
-      if (made === undefined) await mustBeAbsent(action.path);
-      else await removeFile(made, madeIn.folder);
+      if (made !== undefined) await removeFile(made, madeIn.folder);
+      else if (await isThere(action.path)) fail('DESTINATION_EXISTS', { path: action.path });
       return {};
     case 'sync-file':
       await mustBeInPlace(action.files, machine);

@@ -1,7 +1,7 @@
 /** The holds of all guests of this host: the present ones, and those that an earlier service has left. */
 import type { Logger } from 'pino';
 import { both, FREE, type Hold, isFree } from '../../core/job/guest-hold.ts';
-import { inTime } from '../../lib/in-time.ts';
+import { inTime } from '../../lib/timer.ts';
 import { sight } from '../host/sight.ts';
 import type { EndedJob } from '../journal/ended-job.ts';
 import {
@@ -111,8 +111,7 @@ export class GuestHolds {
       known.files = [...known.files, ...other.files];
     }
     if (more.length > 0) this.#known = this.#known.filter((one) => !more.includes(one));
-    const was = known.vm?.process;
-    const isProved = was !== undefined && process !== undefined && compareProcesses(was, process) === 'SAME';
+    const isProved = compareProcesses(known.vm?.process, process) === 'SAME';
     const save = async (hold: Hold) => await this.#save(known, vm, hold);
     return {
       isSame: isProved,

@@ -4,7 +4,7 @@ import { hasEnded } from '../../core/job/job.ts';
 import type { RequestMark } from '../../core/job/journal-entry.ts';
 import type { AbortRequest, PauseRequest } from '../../core/requests.ts';
 import { mustOperate, unknownFor } from '../../core/rights.ts';
-import { checkAbort } from '../../core/rules/abort.ts';
+import { checkAbort } from '../../core/rules/change.ts';
 import { refuseMovedPivot } from '../files/prove-file.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { findJob } from './find-job.ts';

@@ -1,11 +1,11 @@
 /** The steps of one job, one by one: the start of its plan, the undo of a start, the clean-up at its end. */
 import type { Logger } from 'pino';
 import { carryBitmaps } from '../../core/disk/bitmaps.ts';
-import { type Failure, fail, failure } from '../../core/errors.ts';
-import { ending, whatFailed } from '../../core/job/ending.ts';
+import { BlockJobError, type Failure, fail, failure } from '../../core/errors.ts';
+import { ending, timeIsUp, whatFailed } from '../../core/job/ending.ts';
 import { concludedJob, type Job, type StepState } from '../../core/job/job.ts';
-import { writtenBy } from '../../core/job/job-facts.ts';
-import { outcomeAtEnd } from '../../core/job/outcome-of.ts';
+import { imageWritten } from '../../core/job/job-facts.ts';
+import { outcomeAtEnd } from '../../core/job/outcome.ts';
 import { VERIFY_STEP } from '../../core/job/reuse.ts';
 import type { Action, Step } from '../../core/job/step.ts';
 import { planSettling } from '../../core/plans/settling.ts';
@@ -14,15 +14,17 @@ import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { NotSent } from '../../qmp/errors.ts';
 import { removeFile } from '../files/files.ts';
 import { freeFiles } from '../files/free-files.ts';
-import { MadeIn } from '../files/made-in.ts';
+import { timeLeftMs } from '../host/host-clock.ts';
+import { MadeIn } from '../host/pinned-folder.ts';
 import type { JobLog } from '../journal/job-log.ts';
+import { type Comparing, refuseOtherChain } from '../qemu/compare.ts';
 import { failureFrom, isUnreachable, qemuFailure } from '../qemu/failures.ts';
 import type { Holders } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
-import { comparingFor } from './comparing.ts';
 import { type Done, perform, performAgain, type Workplace } from './executor.ts';
 import type { JobHold } from './job-hold.ts';
-import type { Presence, Up } from './presence.ts';
+import type { Presence, Up } from './look.ts';
+import { refuseMigrating } from './migration.ts';
 
 export interface JobStepsOptions {
   readonly log: JobLog;
@@ -203,16 +205,32 @@ export class JobSteps {
 
   #workplace<Q extends Presence>(qemu: Q): Workplace<Q> {
     const { holder } = this.#options;
-    const { clock } = this.#log;
-    const now = () => ({ job: this.#job, clock, cancelled: this.#cancelled, path: this.#about.path });
-    const comparing = (machine: VirtualMachine) => comparingFor(machine, { ...this.#options, now });
+    const comparing = (machine: VirtualMachine) => this.#comparing(machine);
     return { ...this.#about, qemu, made: this.#job.madeFile, madeIn: this.madeIn, holder, comparing };
+  }
+
+  /** A comparison may take hours: the facts of the start's preparation are checked again during it, and at its end. */
+  #comparing(machine: VirtualMachine): Comparing {
+    const { leaving, onVerified = () => undefined, mayPivot } = this.#options;
+    return {
+      mayGoOn: () => {
+        if (this.#cancelled !== undefined) throw new BlockJobError(this.#cancelled);
+        if (timeLeftMs(this.#job, this.#log.clock) <= 0) throw new BlockJobError(timeIsUp(this.#job.accepted));
+        if (leaving.aborted) fail('VERIFY_BROKEN_OFF', { path: this.#about.path, why: 'the service ends' });
+      },
+      onProgress: onVerified,
+      whenEqual: async () => {
+        await mayPivot(leaving);
+        await refuseMigrating(machine);
+        await refuseOtherChain(this.#job.accepted, machine);
+      },
+    };
   }
 
   /** For messages. */
   get #about(): { domain: string; path: string } {
     const { accepted } = this.#job;
-    return { domain: accepted.domain, path: writtenBy(accepted) ?? accepted.source.path };
+    return { domain: accepted.domain, path: imageWritten(accepted) };
   }
 
   #failureOf(error: unknown, doing: string): Failure {

@@ -1,6 +1,5 @@
 /** QEMU's state of one job, asked at one moment. */
-import type { HeaderOnDisk } from '../../core/job/handover.ts';
-import { handoverOf } from '../../core/job/handover-of.ts';
+import { type HeaderOnDisk, handoverOf } from '../../core/job/handover.ts';
 import type { Job } from '../../core/job/job.ts';
 import type { DeviceOn, QemuProcess } from '../../core/job/journal-entry.ts';
 import { isOfJob } from '../../core/job/names.ts';
@@ -21,10 +20,6 @@ export interface Looker {
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
   /** Reads from disk. */
   readonly storage: StableStorage;
-}
-
-export function lookerFor({ accepted: { process } }: Job, options: Omit<Looker, 'processes'>): Looker {
-  return { ...options, processes: process === undefined ? [] : [process] };
 }
 
 export async function look(job: Job, machine: VirtualMachine | undefined, looker: Looker): Promise<Seen> {
@@ -116,7 +111,7 @@ function mayRun(runState: string, isHeld: boolean): boolean {
 async function isIts(machine: VirtualMachine, job: string, { processes }: Looker): Promise<boolean> {
   if (machine.has(job)) return true;
   const process = machine.identity?.facts?.process;
-  const isSame = process !== undefined && processes.some((one) => compareProcesses(one, process) === 'SAME');
+  const isSame = processes.some((one) => compareProcesses(one, process) === 'SAME');
   const hasNode = async () => [...(await machine.graph()).nodes.keys()].some((node) => isOfJob(node, job));
   if (!isSame && !(await hasNode())) return false;
   // From now on it is known, for as long as the connection lasts.
@@ -171,4 +166,22 @@ async function deviceOn(
   const found = chain.find(({ node }) => node === destination?.node || node === source.node)?.node;
   const on = found === undefined ? 'ELSEWHERE' : found === source.node ? 'SOURCE' : 'DESTINATION';
   return { deviceOn: on, devicePath };
+}
+
+/** The known state of a job's QEMU at a look. */
+export interface Up {
+  readonly is: 'up';
+  readonly machine: VirtualMachine;
+}
+
+export type Presence =
+  | Up
+  /** It is not known: its part of the job is left to it. */
+  | { readonly is: 'silent' }
+  /** It is proved to have ended: nothing is left in it. */
+  | { readonly is: 'ended' };
+
+export function presenceSeen({ qemu }: Seen, machine: VirtualMachine | undefined): Presence {
+  if (qemu === 'ENDED') return { is: 'ended' };
+  return qemu === 'UP' && machine !== undefined ? { is: 'up', machine } : { is: 'silent' };
 }

@@ -45,7 +45,6 @@ function isMoved(
   return newestFirst.some(({ ended, known: { accepted, outcome } }) => {
     const { domain, domainUuid, process, source } = accepted;
     if (!ended || accepted.qdev !== qdev || !machine.answersTo(domainUuid ?? domain)) return false;
-    const isOther = process !== undefined && now !== undefined && compareProcesses(process, now) === 'OTHER';
-    return !isOther && outcome.guestWritesTo !== source.path;
+    return compareProcesses(process, now) !== 'OTHER' && outcome.guestWritesTo !== source.path;
   });
 }

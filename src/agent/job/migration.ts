@@ -3,9 +3,9 @@
  * would be lost, whatever this QEMU says about the job.
  */
 import { fail } from '../../core/errors.ts';
-import { migrationOf } from '../../core/qemu/migration.ts';
+import { migrationOf } from '../../core/qemu/guest-state.ts';
 import { readMigrationStatus, readRunState } from '../../core/qemu/replies.ts';
-import { inTime } from '../../lib/in-time.ts';
+import { inTime } from '../../lib/timer.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { QEMU_ANSWERS_MS } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';

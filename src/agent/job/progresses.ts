@@ -14,8 +14,7 @@ import {
 } from '../../core/job/progress.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';
 import { timestamp } from '../../lib/clock.ts';
-import { inTime } from '../../lib/in-time.ts';
-import { Timer } from '../../lib/timer.ts';
+import { inTime, Timer } from '../../lib/timer.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { QEMU_ANSWERS_MS } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';

@@ -8,14 +8,10 @@ import { mayRead } from '../../core/rights.ts';
 import { type EndedJob, openedLog } from '../journal/ended-job.ts';
 import type { JobLog } from '../journal/job-log.ts';
 
-/** A request that may be repeated; '' asks for no protection. */
-interface Repeatable {
-  readonly requestId: string;
-}
-
 interface RepeatableCall {
   readonly rpc: string;
-  readonly request: Repeatable;
+  /** '' asks for no protection. */
+  readonly request: { readonly requestId: string };
   readonly call: Call;
 }
 
@@ -96,7 +92,7 @@ function keyOf(caller: string | undefined, id: string): string {
 }
 
 /** The same for the same call with the same body. Default values do not count, as on the wire. */
-function digestOf(rpc: string, request: Repeatable): string {
+function digestOf(rpc: string, request: RepeatableCall['request']): string {
   const { requestId: _id, ...body } = request;
   return createHash('sha256')
     .update(JSON.stringify([rpc, canonical(body)]))

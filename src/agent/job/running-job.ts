@@ -13,8 +13,7 @@ import { HOLD_LIMIT_MS, isNews, lookAgainMs, NOTHING_HEARD } from '../../core/mo
 import { type Asking, isForPivot, type Move } from '../../core/moves/moves.ts';
 import { nextMove } from '../../core/moves/next-move.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';
-import { LinkedAbort } from '../../lib/linked-abort.ts';
-import { Wake } from '../../lib/wake.ts';
+import { LinkedAbort, Wake } from '../../lib/wake.ts';
 import { NotSent, Refused } from '../../qmp/errors.ts';
 import { isFoundByName } from '../files/prove-file.ts';
 import { StableStorage } from '../files/stable-storage.ts';
@@ -24,8 +23,7 @@ import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { AskedSoFar } from './asked-so-far.ts';
 import { type HoldOf, JobHold } from './job-hold.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
-import { type Looker, look, lookerFor } from './look.ts';
-import { type Presence, presenceSeen, type Up } from './presence.ts';
+import { type Looker, look, type Presence, presenceSeen, type Up } from './look.ts';
 import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
 
 export interface RunningJobOptions
@@ -63,8 +61,9 @@ export class RunningJob {
     this.#options = options;
     this.#log = options.log;
     this.#asked = new AskedSoFar(options.log.job, options.log.clock);
-    const { job, domain, disk } = this.#job.accepted;
-    this.#looker = lookerFor(this.#job, { onBlockJobs: options.onBlockJobs, storage: this.#storage });
+    const { job, domain, disk, process } = this.#job.accepted;
+    const { onBlockJobs } = options;
+    this.#looker = { processes: process === undefined ? [] : [process], onBlockJobs, storage: this.#storage };
     this.#logger = options.logger.child({ job, domain, disk });
     this.#hold = new JobHold(options.log, options.holdOf);
     this.#steps = new JobSteps({ ...options, hold: this.#hold, leaving: this.#stop.signal, logger: this.#logger });

@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import { isOverNetwork } from '../../core/job/job-facts.ts';
 import { mayHangInMs } from '../../core/moves/circumstances.ts';
 import { mayBeBroken, urgentMove, yankOf } from '../../core/moves/urgent-move.ts';
-import { LinkedAbort } from '../../lib/linked-abort.ts';
+import { LinkedAbort } from '../../lib/wake.ts';
 import { Refused } from '../../qmp/errors.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { isUnreachable } from '../qemu/failures.ts';

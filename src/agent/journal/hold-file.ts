@@ -84,12 +84,10 @@ export async function writeHold(folder: string, held: HeldGuest): Promise<void> 
   const path = join(folder, nameOf(held.vm));
   // It has another name until it is complete and on disk: a reader finds the new file, or the previous one.
   const next = `${path}.new`;
-  const file = await open(next, 'w', 0o600);
-  try {
+  {
+    await using file = await open(next, 'w', 0o600);
     await file.writeFile(`${JSON.stringify(held)}\n`);
     await file.datasync();
-  } finally {
-    await file.close();
   }
   await rename(next, path);
   await syncFolder(folder);

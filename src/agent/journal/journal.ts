@@ -182,10 +182,6 @@ export function decodeJournal(bytes: Buffer): ReadJournal | undefined {
 
 /** The name of a new file is on disk only when its folder is synced. */
 export async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+  await using handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+  await handle.sync();
 }

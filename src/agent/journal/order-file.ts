@@ -42,11 +42,9 @@ async function read(path: string): Promise<{ readonly epoch: string; readonly st
 
 async function write(path: string, text: string): Promise<void> {
   const next = `${path}.new`;
-  const file = await open(next, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | PLAIN, 0o600);
-  try {
+  {
+    await using file = await open(next, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | PLAIN, 0o600);
     await file.writeFile(`${text}\n`);
-  } finally {
-    await file.close();
   }
   await rename(next, path);
 }

@@ -4,9 +4,9 @@
  */
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
-import { oldestFirst } from '../../core/job/by-age.ts';
 import { hasEnded } from '../../core/job/job.ts';
 import type { ClockStamp } from '../../core/job/journal-entry.ts';
+import { oldestFirst } from '../../core/job/known-job.ts';
 import { isJobId } from '../../core/job/names.ts';
 import { withSmallYoungSpace } from '../../lib/heap.ts';
 import { SharedTexts } from '../host/shared-texts.ts';

@@ -1,9 +1,8 @@
 /** The errors of QEMU, of the monitor and of the file system, as failures of the catalogue. */
 
-import { errnoIn, failureOfCall, failureOfErrno } from '../../core/errno.ts';
+import { errnoIn, failureOfCall, failureOfErrno, isNoRoom } from '../../core/errno.ts';
 import { BlockJobError, type Failure, failure } from '../../core/errors.ts';
 import { isNbd, nbdFailure } from '../../core/qemu/nbd-words.ts';
-import { isNoRoom } from '../../core/qemu/no-room.ts';
 import { NotSent, OutcomeUnknown, QmpError, Refused } from '../../qmp/errors.ts';
 
 /** QEMU cannot be asked now, or its answer was lost: the command may have been carried out. */

@@ -5,22 +5,16 @@
  * at `stop` ("Permission conflict").
  */
 import type { GuestCommand, QmpCommand } from '../../core/qemu/commands.ts';
-import type { QemuJob } from '../../core/qemu/replies.ts';
 import { Lane } from '../../lib/lane.ts';
-import type { Wake } from '../../lib/wake.ts';
 import { NotSent } from '../../qmp/errors.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
 
 /** A format consists of a few small writes; a longer one hangs. */
 const FORMAT_LASTS_MS = 5000;
 /** A hanging format opens and closes nothing: a held guest need not wait for its end. */
 const GUEST_WAITS_MS = 1000;
 
-export interface Formatting {
-  /** Notified when a job has ended. */
-  readonly wake: Wake;
-  /** The jobs in QEMU's list now: formats of other clients count, too, and those from before this service was started. */
-  jobs(): Promise<readonly QemuJob[]>;
-}
+type Formatting = Pick<VirtualMachine, 'wake' | 'jobs'>;
 
 export class Formats {
   readonly #qemu: Formatting;
@@ -70,7 +64,7 @@ export class Formats {
     }
   }
 
-  /** The running format, and when it was seen first. */
+  /** The running format, of any client, and when it was seen first. */
   async #running(): Promise<{ readonly job: string; readonly at: number } | undefined> {
     const jobs = await this.#qemu.jobs();
     const format = jobs.find(({ type, status }) => type === 'create' && status !== 'concluded');

@@ -1,8 +1,12 @@
 /** The questions to a QEMU about its block graph, and their answers. */
 import { type BlockGraph, readBlockGraph } from '../../core/disk/chain.ts';
-import { readBlockDevices, readGraph, readNodes } from '../../core/qemu/block-replies.ts';
-import { namesOfFdsets, type TellsFiles } from './fdsets.ts';
+import { type QemuNode, readBlockDevices, readGraph, readNodes } from '../../core/qemu/block-replies.ts';
+import { type QemuFdset, readFdsets } from '../../core/qemu/replies.ts';
+import type { OpenFiles } from '../host/open-files.ts';
 import { absoluteIn } from './qemu-process.ts';
+import type { VirtualMachine } from './virtual-machine.ts';
+
+type Asked = Pick<VirtualMachine, 'execute' | 'openFiles'>;
 
 /** The question that QEMU takes worst. */
 export const ALL_NODES = { execute: 'query-named-block-nodes', arguments: { flat: true } } as const;
@@ -17,12 +21,32 @@ export const GRAPH_QUESTIONS = [
 /** `folder`: QEMU's working directory. */
 export async function graphFrom(
   [devices, nodes, graph]: readonly unknown[],
-  machine: TellsFiles,
+  machine: Asked,
   folder: string | undefined,
 ): Promise<BlockGraph> {
   const found = readNodes(nodes);
   const absolute = absoluteIn(folder);
   const sets = await namesOfFdsets(found, machine);
-  const nameOf = (file: string) => sets.get(file) ?? absolute(file);
-  return readBlockGraph(readBlockDevices(devices), found, readGraph(graph), nameOf);
+  const pathOf = (file: string) => sets.get(file) ?? absolute(file);
+  return readBlockGraph(readBlockDevices(devices), found, readGraph(graph), pathOf);
+}
+
+/** A file that QEMU received as descriptors. Its name means nothing outside. */
+const FDSET = /^\/dev\/fdset\/\d+$/;
+
+/** The kernel's present names for the files of such nodes. Other names stay as QEMU reports them. */
+async function namesOfFdsets(nodes: readonly QemuNode[], machine: Asked): Promise<ReadonlyMap<string, string>> {
+  if (!nodes.some(({ file }) => FDSET.test(file))) return new Map();
+  const sets = readFdsets(await machine.execute({ execute: 'query-fdsets' }));
+  const opens = await machine.openFiles();
+  if (opens === undefined) return new Map();
+  const names = sets.map((set) => [`/dev/fdset/${set.id}`, nameOf(set, opens)] as const);
+  return new Map(names.flatMap(([set, name]) => (name === undefined ? [] : [[set, name] as const])));
+}
+
+/** All descriptors of the set have one name, and a file of that name still exists. */
+function nameOf({ descriptors }: QemuFdset, { files }: OpenFiles): string | undefined {
+  const open = files.filter(({ descriptor }) => descriptors.includes(descriptor));
+  const [name, ...others] = new Set(open.map((file) => file.name));
+  return name === undefined || others.length > 0 || name.endsWith(' (deleted)') ? undefined : name;
 }

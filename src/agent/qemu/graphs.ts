@@ -1,7 +1,8 @@
 /** The block graphs of all VMs that can be asked: all files in them are in use. */
 import type { BlockGraph } from '../../core/disk/chain.ts';
-import { inTime } from '../../lib/in-time.ts';
-import { type FileIdentity, identify, overlaps } from '../host/file-identity.ts';
+import type { LaterJobs } from '../../core/job/later-jobs.ts';
+import { inTime } from '../../lib/timer.ts';
+import { type FileIdentity, fileNamesOf, identify, overlaps } from '../host/file-identity.ts';
 import { isLocked, isOpen, type OpenFiles, openFilesOf, type SoughtFile, soughtAt } from '../host/open-files.ts';
 import { findListener, processPresence } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
@@ -56,11 +57,6 @@ export function holderAmong(graphs: readonly DomainGraph[]): Holders {
     if (by !== undefined) return by;
     return sought !== undefined && isLocked(sought) ? 'a process of this host that has locked it' : undefined;
   };
-}
-
-/** Like holderAmong, for one path. */
-export async function holderOf(path: string, graphs: readonly DomainGraph[]): Promise<string | undefined> {
-  return await holderAmong(graphs)(path);
 }
 
 type Look = (path: string) => Promise<FileIdentity | undefined>;
@@ -150,4 +146,26 @@ export async function domainThatWrites(
 
 export async function machineHasEnded({ lastProcess }: VirtualMachine): Promise<boolean> {
   return lastProcess !== undefined && (await processPresence(lastProcess)) === 'ENDED';
+}
+
+/** The owner of a file now, out of the VMs and the later jobs. */
+export async function holderSince(job: string, machines: VirtualMachines, later: () => LaterJobs): Promise<Holders> {
+  return orLaterJob(holderAmong(await graphsOf(machines)), job, later());
+}
+
+/**
+ * `holder`, or a job that was begun after `job`: it owns the files of its disk and of its copy, also while its VM is off
+ * and no process has them open.
+ */
+export function orLaterJob(holder: Holders, job: string, later: LaterJobs): Holders {
+  return async (path) => {
+    const by = await holder(path);
+    if (by !== undefined) return by;
+    const user = later.withFile(job, await fileNamesOf(path));
+    return user === undefined ? undefined : usedBy(user);
+  };
+}
+
+export function usedBy(job: string): string {
+  return `job ${job}, which has used it since`;
 }

@@ -128,8 +128,15 @@ export async function hasThread(pid: number, thread: number): Promise<boolean> {
   return (await Promise.all(found)).includes(true);
 }
 
-/** Whether these two are one process. UNKNOWN if they were seen from namespaces whose numbers do not compare. */
-export function compareProcesses(one: QemuProcess, other: QemuProcess): 'SAME' | 'OTHER' | 'UNKNOWN' {
+/**
+ * Whether these two are one process. UNKNOWN if one of them is not known, or if they were seen from namespaces whose
+ * numbers do not compare.
+ */
+export function compareProcesses(
+  one: QemuProcess | undefined,
+  other: QemuProcess | undefined,
+): 'SAME' | 'OTHER' | 'UNKNOWN' {
+  if (one === undefined || other === undefined) return 'UNKNOWN';
   if (one.bootId !== undefined && other.bootId !== undefined && one.bootId !== other.bootId) return 'OTHER';
   const isEqual = one.pid === other.pid && one.startTime === other.startTime;
   const isOfOnePlace = one.pidNamespace !== undefined && one.pidNamespace === other.pidNamespace;

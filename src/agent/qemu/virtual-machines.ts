@@ -225,14 +225,12 @@ async function isUp({ lastProcess }: VirtualMachine): Promise<boolean> {
 
 /** Whether it is this process, as far as is known. */
 function mayRun({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
-  const now = identity?.facts?.process;
-  return process === undefined || now === undefined || compareProcesses(process, now) !== 'OTHER';
+  return compareProcesses(process, identity?.facts?.process) !== 'OTHER';
 }
 
 /** Whether it is known to be this process. */
 function isProcess({ identity }: VirtualMachine, process: QemuProcess | undefined): boolean {
-  const now = identity?.facts?.process;
-  return process !== undefined && now !== undefined && compareProcesses(process, now) === 'SAME';
+  return compareProcesses(process, identity?.facts?.process) === 'SAME';
 }
 
 function isOfUuid({ uuid }: VirtualMachine, wanted: string | undefined): boolean {

@@ -4,8 +4,8 @@
  */
 import type { Logger } from 'pino';
 import { guestStateOf } from '../../core/qemu/guest-state.ts';
-import { inTime } from '../../lib/in-time.ts';
-import { processPresence } from './qemu-process.ts';
+import { inTime } from '../../lib/timer.ts';
+import { machineHasEnded } from './graphs.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
 
@@ -78,7 +78,8 @@ export class WhoRunsHere implements AsyncDisposable {
     const runState = identity && (await inTime(machine.runState(), RUN_STATE_ANSWERS_MS));
     const state = runState === undefined ? undefined : guestStateOf(runState);
     // A QEMU that does not answer keeps its last state for as long as its process lives.
-    if (identity === undefined || state === undefined) return before?.hasRun === true && (await mayLive(machine));
+    if (identity === undefined || state === undefined)
+      return before?.hasRun === true && !(await machineHasEnded(machine));
     const { facts, generation } = identity;
     const process =
       facts === undefined ? `connection ${generation}` : `${facts.process.pid} ${facts.process.startTime}`;
@@ -96,8 +97,4 @@ interface Seen {
   readonly process: string;
   /** It did more than migrate in. */
   readonly hasRun: boolean;
-}
-
-async function mayLive({ lastProcess }: VirtualMachine): Promise<boolean> {
-  return lastProcess === undefined || (await processPresence(lastProcess)) !== 'ENDED';
 }

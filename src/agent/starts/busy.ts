@@ -1,7 +1,9 @@
 /** The job on a disk: ours, by our journals, or another client's, by QEMU's list. */
 import type { BlockGraph, Disk } from '../../core/disk/chain.ts';
 import { BlockJobError, type Failure, failure } from '../../core/errors.ts';
+import { writtenBy } from '../../core/job/job-facts.ts';
 import type { QemuJob } from '../../core/qemu/replies.ts';
+import { fileKey } from '../files/files.ts';
 import type { JobTable } from '../job/job-table.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
@@ -59,4 +61,16 @@ const BLOCK_JOBS: ReadonlySet<string> = new Set(['mirror', 'commit', 'stream', '
 function isCopy(job: QemuJob | undefined): boolean {
   const twoPhases = job?.status === 'ready' || job?.status === 'standby';
   return job?.type === 'mirror' || (job?.type === 'commit' && twoPhases);
+}
+
+/** The job that writes this file or device now, under any name. */
+export async function writerOf(path: string, logs: readonly JobLog[]): Promise<JobLog | undefined> {
+  const key = await fileKey(path);
+  for (const log of logs) {
+    const other = log.ended ? undefined : writtenBy(log.job.accepted);
+    if (other === undefined) continue;
+    // By name, too: the file may be made between the two looks.
+    if (other === path || (await fileKey(other)) === key) return log;
+  }
+  return undefined;
 }

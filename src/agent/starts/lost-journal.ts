@@ -7,10 +7,12 @@ import { type Destination, encryptionOf, keyNeeded } from '../../core/destinatio
 import { type BlockGraph, type Disk, type Image, onlyBelow, topDown } from '../../core/disk/chain.ts';
 import type { Accepted, AcceptedDestination } from '../../core/job/journal-entry.ts';
 import { isJobId, namesOf } from '../../core/job/names.ts';
-import type { JobKind } from '../../core/job-options.ts';
-import { plainOptions } from '../../core/job-options.ts';
+import { type JobKind, plainOptions } from '../../core/job-options.ts';
+import { HOLD_LIMIT_MS } from '../../core/moves/circumstances.ts';
 import type { QemuJob } from '../../core/qemu/replies.ts';
-import { usedFiles } from '../host/used-files.ts';
+import { inTime } from '../../lib/timer.ts';
+import { usedFiles } from '../host/file-identity.ts';
+import type { GuestHolds } from '../job/guest-holds.ts';
 import type { JobTable } from '../job/job-table.ts';
 import type { WhoseJobs } from '../job/whose-jobs.ts';
 import { isUnreachable } from '../qemu/failures.ts';
@@ -156,4 +158,16 @@ function destinationOf(
 function targetOf(storage: string | undefined, path: string): Destination | undefined {
   if (storage === 'file') return { kind: 'file', path };
   return storage === 'host_device' ? { kind: 'block-device', path } : undefined;
+}
+
+/** Never rejects. A held guest is resumed once the state of its job is written down, or after its time. */
+export async function takeUp(
+  machine: VirtualMachine,
+  options: { readonly host: string; readonly whose: WhoseJobs; readonly holds: GuestHolds; readonly logger: Logger },
+  table: JobTable,
+): Promise<void> {
+  const recovery = recoverLost(machine, options, table);
+  await inTime(recovery, HOLD_LIMIT_MS);
+  await options.holds.found(machine, (job) => table.holdsGuest(job));
+  await recovery;
 }

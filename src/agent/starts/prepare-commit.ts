@@ -17,9 +17,8 @@ import { checkAllowed } from '../files/place.ts';
 import { sharedStorage } from '../files/shared-storage.ts';
 import { domainWith, lookOnce } from '../qemu/graphs.ts';
 import { formatOf } from './destination.ts';
-import { keptName } from './relative-name.ts';
 import { sharedWriter } from './shared-writer.ts';
-import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
+import { acceptedAt, activeImage, imageNode, keptName, refuseLongName, type Site } from './site.ts';
 
 export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accepted> {
   const { graph, disk } = site;

@@ -9,8 +9,7 @@ import { type PullBase, planPull } from '../../core/plans/pull.ts';
 import { pullsToSubclusters } from '../../core/qemu/features.ts';
 import type { PullSpec } from '../../core/rules/rebase.ts';
 import { foundByName } from '../files/found-by-name.ts';
-import { keptName } from './relative-name.ts';
-import { acceptedAt, activeImage, imageNode, refuseLongName, type Site } from './site.ts';
+import { acceptedAt, activeImage, imageNode, keptName, refuseLongName, type Site } from './site.ts';
 
 export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted> {
   const { graph, disk } = site;

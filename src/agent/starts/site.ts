@@ -1,10 +1,12 @@
 /** The input of a job's preparation: one disk of one VM, and its surroundings. */
 import { randomBytes } from 'node:crypto';
 import type { BlockGraph, Disk, Image } from '../../core/disk/chain.ts';
+import { relativeName, resolveFrom } from '../../core/disk/chain-images.ts';
 import { bytesOf, DEFAULT_CLUSTER_BYTES, longestBackingFile } from '../../core/disk/image-header.ts';
 import { fail } from '../../core/errors.ts';
 import { OWNER_DIGITS } from '../../core/job/names.ts';
 import type { Schema } from '../../core/qemu/features.ts';
+import { fileKey } from '../files/files.ts';
 import { knownSource } from '../files/known-file.ts';
 import type { Allowed } from '../files/place.ts';
 import { deviceTypeOf } from '../qemu/device-type.ts';
@@ -79,4 +81,16 @@ export async function describeSite(
     ...(sourceFile && { sourceFile }),
     pauseGuestBecause: deviceType?.startsWith('nvme') === true ? NVME_FAULT : undefined,
   };
+}
+
+/** Throws if the headers do not name it relatively, or name another file than the one that QEMU has there. */
+export async function keptName({ disk: { id, chain } }: Pick<Site, 'disk'>, from: number, to: number): Promise<string> {
+  const [above, below] = [chain[from]?.path ?? '', chain[to]?.path ?? ''];
+  const name = relativeName(chain, from, to);
+  if (name === undefined) {
+    fail('RELATIVE_UNSUPPORTED', { why: `the chain of disk ${id} does not name ${below} relatively` });
+  }
+  const found = resolveFrom(above, name);
+  if (found !== undefined && (found === below || (await fileKey(found)) === (await fileKey(below)))) return name;
+  fail('RELATIVE_UNSUPPORTED', { why: `the image that the chain of disk ${id} names relatively is not ${below}` });
 }

@@ -8,9 +8,11 @@ import type { Labelled } from '../../core/job/labels.ts';
 import type { JobKind } from '../../core/job-options.ts';
 import type { StartRequest } from '../../core/requests.ts';
 import { may, mayRead, mustOperate } from '../../core/rights.ts';
+import type { CommitSpec } from '../../core/rules/commit.ts';
+import type { RebaseSpec } from '../../core/rules/rebase.ts';
 import { fileKey } from '../files/files.ts';
 import type { Allowed } from '../files/place.ts';
-import { usedFiles } from '../host/used-files.ts';
+import { usedFiles } from '../host/file-identity.ts';
 import type { JobTable, JobTableOptions } from '../job/job-table.ts';
 import { refuseManaged } from '../job/managed.ts';
 import { refuseMigrating } from '../job/migration.ts';
@@ -20,12 +22,12 @@ import { graphsOf } from '../qemu/graphs.ts';
 import type { Identity } from '../qemu/identity.ts';
 import { Schemas } from '../qemu/schemas.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
-import { refuseBusyDisk } from './busy.ts';
+import { refuseBusyDisk, writerOf } from './busy.ts';
 import { etagOf, plannedJob } from './planned-job.ts';
-import { prepare, type StartSpec } from './prepare.ts';
-import { type Reservation, Reservations } from './reservations.ts';
+import { prepareCommit } from './prepare-commit.ts';
+import { prepareCopy } from './prepare-copy.ts';
+import { preparePull } from './prepare-pull.ts';
 import type { Site } from './site.ts';
-import { writerOf } from './writer-of.ts';
 
 export interface StartsOptions extends Pick<JobTableOptions, 'machines' | 'mayChange'> {
   readonly host: string;
@@ -48,7 +50,8 @@ const KINDS = { copy: 'COPY', pull: 'PULL', commit: 'COMMIT' } as const satisfie
 export class Starts {
   readonly #options: StartsOptions;
   readonly #schemas = new Schemas();
-  readonly #reservations = new Reservations();
+  /** The disks on which starts are being prepared, and the files that these starts will write: no journal has them yet. */
+  readonly #taken = new Set<string>();
 
   constructor(options: StartsOptions) {
     this.#options = options;
@@ -64,7 +67,7 @@ export class Starts {
       const machine = this.#machineOf(request, call);
       await mayChange?.(machine, call);
       return await machine.asking(async (identity) => {
-        using taken = this.#reservations.open();
+        using taken = new Reservation(this.#taken);
         const accepted = await this.#accept(start, { machine, identity, taken }, call);
         if (request.planEtag !== '' && request.planEtag !== etagOf(accepted)) {
           fail('PLAN_CHANGED', { why: 'the disk, its chain, the destination or QEMU has changed' });
@@ -85,7 +88,7 @@ export class Starts {
     const { request } = start;
     const machine = this.#machineOf(request, call);
     return await machine.asking(async (identity) => {
-      using taken = this.#reservations.open();
+      using taken = new Reservation(this.#taken);
       return plannedJob(await this.#accept(start, { machine, identity, taken }, call), request);
     });
   }
@@ -153,4 +156,41 @@ function originOf({ labels = {} }: StartRequest, { caller }: Call): Labelled {
 
 function unknownDomain({ disk: { domain } }: StartRequest): Failure {
   return failure('DOMAIN_NOT_FOUND', { domain });
+}
+
+type StartSpec = RebaseSpec | { readonly does: 'commit'; readonly commit: CommitSpec };
+
+/** Turns a valid request into a job that can begin. Throws the reason against it, and changes nothing. */
+async function prepare(spec: StartSpec, site: Site): Promise<Accepted> {
+  switch (spec.does) {
+    case 'copy':
+      return await prepareCopy(spec.copy, site);
+    case 'pull':
+      return await preparePull(spec.pull, site);
+    case 'commit':
+      return await prepareCommit(spec.commit, site);
+  }
+}
+
+/** What one start has taken. It is free again when this is disposed of. */
+class Reservation implements Disposable {
+  readonly #all: Set<string>;
+  readonly #own: string[] = [];
+
+  /** `all`: what all starts have taken. */
+  constructor(all: Set<string>) {
+    this.#all = all;
+  }
+
+  /** False if another start has it. */
+  take(what: string): boolean {
+    if (this.#all.has(what)) return false;
+    this.#all.add(what);
+    this.#own.push(what);
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    for (const one of this.#own) this.#all.delete(one);
+  }
 }

@@ -8,10 +8,10 @@
  *
  * The edges come from x-debug-query-block-graph, since file names do not tell which node is whose child.
  */
-import type { QemuBitmap, QemuBlockDevice, QemuGraph, QemuNode } from '../qemu/block-replies.ts';
+import type { QemuBlockDevice, QemuGraph, QemuNode } from '../qemu/block-replies.ts';
 
 /** One image of a chain. */
-export interface Image {
+export interface Image extends Omit<QemuNode, 'name' | 'driver' | 'file' | 'cacheDirect' | 'detectZeroes'> {
   readonly node: string;
   /** QEMU's driver: qcow2, raw, vmdk, … */
   readonly format: string;
@@ -19,11 +19,6 @@ export interface Image {
   readonly path: string;
   /** The node that holds its bytes: file, host_device, nbd, … */
   readonly storage: { readonly node: string; readonly driver: string } | undefined;
-  readonly virtualSizeBytes: number;
-  readonly allocatedBytes: number | undefined;
-  readonly clusterSizeBytes: number | undefined;
-  readonly extendedL2: boolean;
-  readonly readOnly: boolean;
   /** Whether the image, or one of its layers, is encrypted. */
   readonly encrypted: boolean;
   /** Drivers of the nodes between the image and its storage, top down: luks, throttle, raw with an offset, … Mostly []. */
@@ -32,14 +27,6 @@ export interface Image {
   readonly filters: readonly string[];
   /** Whether it shows only a part of its file: raw with offset or size, or an image inside such a part. */
   readonly isPart: boolean;
-  /** The file with its contents, if that is another file; usually ''. */
-  readonly dataFile: string;
-  /** Names of its internal snapshots. */
-  readonly snapshots: readonly string[];
-  /** The value in the image's metadata; '' if there is none. */
-  readonly backingFile: string;
-  readonly backingFormat: string;
-  readonly bitmaps: readonly QemuBitmap[];
 }
 
 /** A guest-visible block device. */
@@ -91,29 +78,12 @@ export function readBlockGraph(
   absolute: (file: string) => string,
 ): BlockGraph {
   const images = new Map<string, Image>(
-    nodes.map((node) => [
-      node.name,
-      {
-        node: node.name,
-        format: node.driver,
-        path: absolute(node.file),
-        virtualSizeBytes: node.virtualSizeBytes,
-        allocatedBytes: node.allocatedBytes,
-        storage: undefined,
-        clusterSizeBytes: node.clusterSizeBytes,
-        extendedL2: node.extendedL2,
-        readOnly: node.readOnly,
-        encrypted: node.encrypted,
-        layers: [],
-        filters: [],
-        isPart: false,
-        dataFile: node.dataFile,
-        snapshots: node.snapshots,
-        backingFile: node.backingFile,
-        backingFormat: node.backingFormat,
-        bitmaps: node.bitmaps,
-      },
-    ]),
+    nodes.map(
+      ({ name: node, driver: format, file, cacheDirect: _cacheDirect, detectZeroes: _detectZeroes, ...facts }) => [
+        node,
+        { ...facts, node, format, path: absolute(file), storage: undefined, layers: [], filters: [], isPart: false },
+      ],
+    ),
   );
   const byName = new Map(nodes.map((node) => [node.name, node]));
   const byId = new Map(graph.nodes.map((node) => [node.id, node]));

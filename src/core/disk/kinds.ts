@@ -4,8 +4,7 @@
  */
 import type { Image } from './chain.ts';
 import { FILTERS, isKnown, LAYERS, STORAGES } from './drivers.ts';
-import { carried, type Fate, kept, refused } from './fates.ts';
-import type { Beside, Into, Role } from './uses.ts';
+import { type Beside, carried, type Fate, type Into, kept, type Role, refused } from './uses.ts';
 
 export interface Kind {
   /** The kind in words, for people. */
@@ -23,6 +22,12 @@ export function isMisnamed(path: string): boolean {
   return path.includes('\uFFFD');
 }
 
+function inEachRole<F extends Fate>(fate: F): Readonly<Record<Role, F>> {
+  return { READ: fate, FILLED: fate, RELINKED: fate, CUT: fate, NAMED: fate, LEFT: fate, DELETED: fate };
+}
+
+/** The fates of an image with nothing special. */
+const PLAIN = { ...inEachRole(kept('')), READ: carried(''), DELETED: kept('it is deleted') };
 const notKnown = refused('the effect on it is not known');
 const filtered = refused('the effect on the filter is not known');
 const notHere = 'it is not a file of this host';
@@ -54,50 +59,32 @@ export const KINDS = {
         ? undefined
         : `is on a node of driver ${storage.driver}`;
     },
-    fates: {
-      READ: notKnown,
-      FILLED: notKnown,
-      RELINKED: notKnown,
-      CUT: notKnown,
-      NAMED: notKnown,
-      LEFT: notKnown,
-      DELETED: notKnown,
-    },
+    fates: inEachRole(notKnown),
   },
   FILTERED: {
     title: 'right below a filter: throttle, copy-on-read, another client’s backup, …',
     of: ({ filters: [filter] }) => (filter === undefined ? undefined : `is below a filter node (${filter})`),
     fates: {
+      ...inEachRole(filtered),
       READ: carried('without the filter'),
-      FILLED: filtered,
-      RELINKED: filtered,
-      CUT: filtered,
-      NAMED: filtered,
-      LEFT: filtered,
-      DELETED: filtered,
     },
   },
   LAYERED: {
     title: 'on a throttle, copy-on-read, preallocate, compress or blkdebug node',
     of: ({ layers }) => layers.find((driver) => FILTERS.has(driver)) && 'is on a filter node',
     fates: {
+      ...PLAIN,
       READ: carried('without that node: its limits do not apply to the result'),
       FILLED: kept('through that node'),
-      RELINKED: kept(''),
-      CUT: kept(''),
       NAMED: kept('that node is missing when the result is opened, unless it is configured'),
-      LEFT: kept(''),
-      DELETED: kept('it is deleted'),
     },
   },
   NAMELESS: {
     title: 'on storage that only QEMU’s options describe (`json:` in its name), for example NBD with TLS',
     of: ({ path }) => (HAS_NAME.test(path) ? undefined : 'has no name except QEMU options'),
     fates: {
-      READ: carried(''),
-      FILLED: kept(''),
+      ...PLAIN,
       RELINKED: refused(notHere),
-      CUT: kept(''),
       NAMED: refused('QEMU does not open an image of a given format by such a name'),
       LEFT: kept('it is not reported as safe to delete'),
       DELETED: refused(notHere),
@@ -107,10 +94,8 @@ export const KINDS = {
     title: 'with a name that is not UTF-8 and that QEMU does not report completely',
     of: ({ path }) => (isMisnamed(path) ? 'has a name that is not UTF-8' : undefined),
     fates: {
-      READ: carried(''),
-      FILLED: kept(''),
+      ...PLAIN,
       RELINKED: refused('its header cannot be read back'),
-      CUT: kept(''),
       NAMED: refused('the name that QEMU reports leads to another file, or to none'),
       LEFT: kept('it is not reported as safe to delete'),
       DELETED: refused('it is not known which file it is'),
@@ -120,10 +105,8 @@ export const KINDS = {
     title: 'on a network, with a URI',
     of: ({ path }) => (HAS_NAME.test(path) && !path.startsWith('/') ? 'is on a network' : undefined),
     fates: {
-      READ: carried(''),
-      FILLED: kept(''),
+      ...PLAIN,
       RELINKED: refused(notHere),
-      CUT: kept(''),
       NAMED: kept('by its URI'),
       LEFT: kept('it is not reported as safe to delete'),
       DELETED: refused(notHere),
@@ -134,23 +117,20 @@ export const KINDS = {
     of: ({ format }) =>
       format === 'raw' || format === 'qcow2' || !isKnown(format) ? undefined : `is of format ${format}`,
     fates: {
+      ...PLAIN,
       READ: carried('a destination is raw or qcow2: FORMAT_UNKNOWN until the request chooses one'),
       FILLED: kept('FORMAT_UNKNOWN for the base of a commit'),
       RELINKED: refused('its header cannot be read back'),
-      CUT: kept(''),
       NAMED: kept('with its format'),
-      LEFT: kept(''),
-      DELETED: kept('it is deleted'),
     },
   },
   DATA_FILE: {
     title: 'qcow2 with an external data file',
     of: ({ dataFile }) => (dataFile === '' ? undefined : `has its contents in ${dataFile}`),
     fates: {
+      ...PLAIN,
       READ: carried('the result has everything in one file'),
       FILLED: kept('in the data file'),
-      RELINKED: kept(''),
-      CUT: kept(''),
       NAMED: kept('its own header names its data file'),
       LEFT: kept('its data file is not reported as safe to delete with it'),
       DELETED: kept('its data file stays'),
@@ -173,39 +153,27 @@ export const KINDS = {
     title: 'longer than an image above it that a pull or a commit removes',
     of: (_image, { hiddenBy }) => hiddenBy,
     fates: {
-      READ: carried(''),
-      FILLED: kept(''),
-      RELINKED: kept(''),
-      CUT: kept(''),
+      ...PLAIN,
       NAMED: refused('the guest sees zeroes behind the end of that image, and would see the data of this one instead'),
-      LEFT: kept(''),
-      DELETED: kept('it is deleted'),
     },
   },
   SUBCLUSTERS: {
     title: 'qcow2 with extended L2 entries, if a QEMU before 8.2 pulls into it',
     of: (_image, { endsQemu }) => endsQemu,
     fates: {
-      READ: carried(''),
+      ...PLAIN,
       FILLED: refused('this QEMU can crash when it pulls into a partly written cluster'),
-      RELINKED: kept(''),
-      CUT: kept(''),
-      NAMED: kept(''),
-      LEFT: kept(''),
-      DELETED: kept('it is deleted'),
     },
   },
   ENCRYPTED: {
     title: 'encrypted: luks, or qcow2 with encryption',
     of: ({ encrypted }) => (encrypted ? 'is encrypted' : undefined),
     fates: {
+      ...PLAIN,
       READ: readable,
       FILLED: kept('the data that it takes is encrypted'),
       RELINKED: kept('it stays encrypted'),
-      CUT: kept(''),
       NAMED: kept('the result needs its secret when it is opened, as before'),
-      LEFT: kept(''),
-      DELETED: kept('it is deleted'),
     },
   },
   SNAPSHOTS: {
@@ -213,11 +181,9 @@ export const KINDS = {
     of: ({ snapshots: names }) =>
       names.length === 0 ? undefined : `has internal snapshots (${names.slice(0, SHOWN).join(', ')}${more(names)})`,
     fates: {
+      ...PLAIN,
       READ: kept('they stay in it'),
-      FILLED: kept(''),
-      RELINKED: kept(''),
       CUT: snapshots('they would lose the data that they have from the images below'),
-      NAMED: kept(''),
       LEFT: snapshots('the image on which the guest continues does not have them'),
       DELETED: snapshots('no other image has them'),
     },
@@ -227,11 +193,8 @@ export const KINDS = {
       'active, and another writer may change it: `share-rw`, or another VM, process or node that has it open for writing',
     of: (_image, { sharedBy }) => sharedBy,
     fates: {
+      ...PLAIN,
       READ: shared,
-      FILLED: kept(''),
-      RELINKED: kept(''),
-      CUT: kept(''),
-      NAMED: kept(''),
       LEFT: shared,
       DELETED: shared,
     },

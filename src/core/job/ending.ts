@@ -1,12 +1,10 @@
 /** How a concluded job ended, by the request for its end and by the proof. */
-import { errnoIn, isOfStorage, LOOK } from '../errno.ts';
+import { errnoIn, isNoRoom, isOfStorage, LOOK } from '../errno.ts';
 import { type Failure, failure } from '../errors.ts';
-import { isNoRoom } from '../qemu/no-room.ts';
-import { handoverOf } from './handover-of.ts';
+import { handoverOf } from './handover.ts';
 import type { ConcludedJob, Job } from './job.ts';
-import { isYanked } from './job-facts.ts';
+import { hasSucceeded, imageWritten, isUnsynced, isYanked } from './job-facts.ts';
 import type { Accepted } from './journal-entry.ts';
-import { hasSucceeded, isUnsynced } from './proof.ts';
 
 export interface Ending {
   readonly state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED';
@@ -135,11 +133,6 @@ function failureOf({ accepted }: Job, qemuText: string, failedTo: FailedTo | und
     return failure('STORAGE_FAILED', { doing, why: qemuText, wayOut: LOOK }, { ...at, qemuText });
   }
   return failure('REFUSED_BY_QEMU', { domain: accepted.domain, doing, qemuText }, at);
-}
-
-/** The image that the job writes. */
-function imageWritten({ destination, source, options, kind }: Accepted): string {
-  return destination?.path ?? (kind === 'PULL' ? source.path : options.basePath);
 }
 
 const DOING = { COPY: 'copying', PULL: 'pulling', COMMIT: 'committing', ACTIVE_COMMIT: 'committing' };

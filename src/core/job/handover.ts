@@ -4,6 +4,7 @@
  * is proved by reading the header back, never by QEMU's word.
  */
 import type { ImageHeader } from '../disk/image-header.ts';
+import type { Accepted } from './journal-entry.ts';
 
 export interface NodeOfImage {
   readonly node: string;
@@ -39,12 +40,21 @@ export async function headerOnDisk(
   isSameFile: (named: string, wanted: string) => Promise<boolean>,
 ): Promise<HeaderOnDisk> {
   // Raw has no header: the guest may have written something that looks like one.
-  const found = overlay.format === 'raw' ? '' : backingFileOf(header);
+  const read = header.format === 'QCOW2' ? header.backingFile : undefined;
+  const found = overlay.format === 'raw' ? '' : read;
   if (found === undefined) return { is: 'UNKNOWN', why: `${overlay.path} has no header that this service reads` };
   const isWanted = found === wanted || (found !== '' && wanted !== '' && (await isSameFile(found, wanted)));
   return isWanted ? { is: 'NEW' } : { is: 'OLD', backingFile: found };
 }
 
-function backingFileOf(header: ImageHeader): string | undefined {
-  return header.format === 'QCOW2' ? header.backingFile : undefined;
+/** Undefined for a copy or an active commit, and if an older service has not recorded it. */
+export function handoverOf(accepted: Accepted): Handover | undefined {
+  return accepted.handover ?? (accepted.kind === 'PULL' ? handoverOfPlan(accepted) : undefined);
+}
+
+/** An older service has recorded the parts of it for a pull. */
+function handoverOfPlan({ source, plan }: Accepted): Handover | undefined {
+  const run = plan.at(-1)?.run;
+  if (run?.do !== 'qmp' || run.command.execute !== 'block-stream') return undefined;
+  return { data: source, overlay: source, backingFile: run.command.arguments['backing-file'] ?? '' };
 }

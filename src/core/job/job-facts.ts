@@ -1,6 +1,6 @@
 /** Facts that follow from a job's journal. */
 import { isServed } from '../destination.ts';
-import type { Job } from './job.ts';
+import { type ConcludedJob, type Job, SYNC_STEP } from './job.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';
 import type { KnownFile } from './step.ts';
 
@@ -12,6 +12,11 @@ export function isOverNetwork({ accepted }: Job): boolean {
 /** The image that a job writes besides the active one: a copy's destination, or the base of a commit. */
 export function writtenBy({ destination, kind, options }: Accepted): string | undefined {
   return destination?.path ?? (kind === 'PULL' ? undefined : options.basePath);
+}
+
+/** The image that a job writes, which may be the active one. */
+export function imageWritten(accepted: Accepted): string {
+  return writtenBy(accepted) ?? accepted.source.path;
 }
 
 /** The files by whose names the disk, or the copy, is opened after the job. */
@@ -34,4 +39,18 @@ export function isForced({ intent }: Job): boolean {
 /** Whether its remaining work is done without QEMU. */
 export function isWithoutQemu({ how }: Concluded): boolean {
   return how === 'QEMU_ENDED' || how === 'GIVEN_UP';
+}
+
+/**
+ * Whether the job has done its work: the guest is on the destination. For a job without one: the header that drops the
+ * old images is on disk, and the data was there before it.
+ */
+export function hasSucceeded({ accepted, concluded, flushed }: ConcludedJob): boolean {
+  if (accepted.destination !== undefined) return concluded.deviceOn === 'DESTINATION';
+  return concluded.qemuError === undefined && concluded.header?.is === 'NEW' && flushed !== undefined;
+}
+
+/** Whether the copied data is not known to be on disk. */
+export function isUnsynced({ steps }: ConcludedJob): boolean {
+  return steps.get(SYNC_STEP) === 'REFUSED';
 }

@@ -3,8 +3,7 @@
  * their data is on stable storage at its new place: QEMU alone would write the header first.
  */
 
-import { writtenImages } from '../job/handover.ts';
-import { handoverOf } from '../job/handover-of.ts';
+import { handoverOf, writtenImages } from '../job/handover.ts';
 import type { Job } from '../job/job.ts';
 import type { Concluded } from '../job/journal-entry.ts';
 import { isOfNoMoment } from './conclusion.ts';

@@ -1,6 +1,6 @@
 /** The source and destination of a copy, with the facts that its plan needs. */
 
-import type { Encryption, NbdServer } from '../destination.ts';
+import type { Encryption, NbdExport } from '../destination.ts';
 import type { Comparison } from '../job/comparison.ts';
 import type { FileOwner, KnownFile } from '../job/step.ts';
 import type { ImageFormat } from '../job-options.ts';
@@ -26,15 +26,11 @@ export type Storage =
       /** An existing destination that is used as it is. */
       readonly file?: KnownFile;
     }
-  | {
+  | (NbdExport & {
       readonly driver: 'nbd';
-      readonly server: NbdServer;
-      readonly exportName: string;
-      readonly tlsCredentialsId: string;
-      readonly tlsHostname: string;
       /** Whether QEMU can limit how long it waits for the server when it opens the export. */
       readonly opensInTime: boolean;
-    };
+    });
 
 /** An image that is below the destination, or will be. */
 export type Backing =

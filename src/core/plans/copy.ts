@@ -1,12 +1,11 @@
 /** The plan of a copy: it makes or opens the destination, and then begins the mirror. */
-
+import { type Encryption, nbdUri } from '../destination.ts';
 import { backingNamesOf, namesOf } from '../job/names.ts';
+import { VERIFY_STEP } from '../job/reuse.ts';
 import type { Plan, Step } from '../job/step.ts';
 import type { JobOptions } from '../job-options.ts';
 import type { BlockdevOptions, NbdOptions } from '../qemu/commands.ts';
-import { compareFirst } from './compare-first.ts';
 import type { Backing, CopyDestination, CopySource, Storage } from './copy-ends.ts';
-import { format, luksKey } from './format.ts';
 import { addNode, startJob } from './steps.ts';
 
 /** The guest's own time-out for its disk is 30 seconds and more. */
@@ -162,4 +161,60 @@ function mirror(job: string, source: CopySource, options: JobOptions): Step {
     },
   });
   return blocking && options.pauseGuest !== 'NEVER' ? { ...step, holdsGuest: true } : step;
+}
+
+/** Before the mirror: compares the reused part of the destination with the contents that it must have. */
+function compareFirst(
+  job: string,
+  { virtualSizeBytes }: CopySource,
+  { storage, verify: backing }: CopyDestination,
+  { bandwidthBytesPerSecond }: JobOptions,
+): readonly Step[] {
+  if (backing === undefined) return [];
+  const path = storage.driver === 'nbd' ? nbdUri(storage) : storage.filename;
+  const destination = { node: namesOf(job).node, path, bytes: virtualSizeBytes };
+  const comparison = { job, destination, backing, bandwidthBytesPerSecond };
+  return [{ name: VERIFY_STEP, run: { do: 'compare', comparison }, undo: { do: 'end-comparison', job } }];
+}
+
+/**
+ * How long QEMU derives the key each time it opens the image, while the guest waits. QEMU's default of 2,000 would make
+ * the guest wait that long, too. This is some 700,000 rounds of PBKDF2 with SHA-256: enough for a passphrase.
+ */
+const KEY_DERIVATION_MS = 200;
+
+/** The id of the key in QEMU. */
+export function luksKey({ secretId }: Encryption) {
+  return { format: 'luks', 'key-secret': secretId } as const;
+}
+
+export function format(
+  job: string,
+  source: Pick<CopySource, 'virtualSizeBytes' | 'clusterSizeBytes' | 'extendedL2'>,
+  { backingName: backing, encryption }: Pick<CopyDestination, 'backingName' | 'encryption'>,
+): Step {
+  const names = namesOf(job);
+  return {
+    name: 'format-destination',
+    run: {
+      do: 'qmp-job',
+      command: {
+        execute: 'blockdev-create',
+        arguments: {
+          'job-id': names.create,
+          options: {
+            driver: 'qcow2',
+            file: names.file,
+            size: source.virtualSizeBytes,
+            ...(source.clusterSizeBytes === undefined ? {} : { 'cluster-size': source.clusterSizeBytes }),
+            ...(source.extendedL2 ? { 'extended-l2': true } : {}),
+            ...(backing === undefined ? {} : { 'backing-file': backing.file, 'backing-fmt': backing.format }),
+            ...(encryption && { encrypt: { ...luksKey(encryption), 'iter-time': KEY_DERIVATION_MS } }),
+          },
+        },
+      },
+      qemuJob: names.create,
+    },
+    undo: { do: 'end-qmp-job', qemuJob: names.create },
+  };
 }

@@ -5,11 +5,10 @@
  */
 
 import { losesSnapshots } from '../disk/judge.ts';
-import { handoverOf } from '../job/handover-of.ts';
+import { handoverOf } from '../job/handover.ts';
 import { type ConcludedJob, SYNC_STEP } from '../job/job.ts';
-import { filesToFind, isWithoutQemu } from '../job/job-facts.ts';
+import { filesToFind, hasSucceeded, isUnsynced, isWithoutQemu } from '../job/job-facts.ts';
 import type { AcceptedDestination } from '../job/journal-entry.ts';
-import { hasSucceeded, isUnsynced } from '../job/proof.ts';
 import type { Plan, Step } from '../job/step.ts';
 import { deleteNode } from './steps.ts';
 

@@ -190,16 +190,14 @@ export type QmpCommand =
         readonly instances: readonly [{ readonly type: 'block-node'; readonly 'node-name': string }];
       };
     }
-  | { readonly execute: 'job-complete'; readonly arguments: { readonly id: string } }
-  | { readonly execute: 'job-cancel'; readonly arguments: { readonly id: string } }
-  | { readonly execute: 'job-pause'; readonly arguments: { readonly id: string } }
-  | { readonly execute: 'job-resume'; readonly arguments: { readonly id: string } }
+  | {
+      readonly execute: 'job-complete' | 'job-cancel' | 'job-pause' | 'job-resume' | 'job-finalize' | 'job-dismiss';
+      readonly arguments: { readonly id: string };
+    }
   | {
       readonly execute: 'block-job-set-speed';
       readonly arguments: { readonly device: string; readonly speed: number };
     }
-  | { readonly execute: 'job-finalize'; readonly arguments: { readonly id: string } }
-  | { readonly execute: 'job-dismiss'; readonly arguments: { readonly id: string } }
   /** After READY, without force: ends the mirror and leaves a complete copy. */
   | {
       readonly execute: 'block-job-cancel';

@@ -37,3 +37,12 @@ export function isLive(runState: string): boolean {
 export function isStoppedByStop(runState: string): boolean {
   return runState === 'paused' || runState === 'prelaunch';
 }
+
+/** All other statuses, newer ones included, belong to a migration in progress. */
+const AT_REST: ReadonlySet<string> = new Set(['none', 'completed', 'failed', 'cancelled']);
+
+/** QEMU's word if the guest is leaving this QEMU, has left it, or has not arrived. Undefined if the guest stays here. */
+export function migrationOf(runState: string, status: string | undefined): string | undefined {
+  if (guestStateOf(runState) === 'MIGRATING') return runState;
+  return status === undefined || AT_REST.has(status) ? undefined : status;
+}

@@ -1,6 +1,8 @@
-/** The rules of SetSpeed, Pause and Resume that need only the request. */
-import type { PauseRequest, SetSpeedRequest } from '../requests.ts';
-import { bandwidth, bandwidthOf, requestIdRules, throwIfAny } from './rule.ts';
+/** The rules of the calls that change something, except of the starts, that need only the request. */
+
+import { violation } from '../errors.ts';
+import type { AbortRequest, PauseRequest, ReclaimRequest, SetSpeedRequest } from '../requests.ts';
+import { bandwidth, bandwidthOf, enumKnown, invalid, requestIdRules, throwIfAny } from './rule.ts';
 
 /** The limit in bytes per second. Throws if it is out of range. */
 export function parseSetSpeed(request: SetSpeedRequest): number {
@@ -10,4 +12,31 @@ export function parseSetSpeed(request: SetSpeedRequest): number {
 
 export function checkPause(request: PauseRequest): void {
   throwIfAny(requestIdRules(request));
+}
+
+/** Throws all violations of the request together. */
+export function checkAbort(request: AbortRequest): void {
+  throwIfAny([
+    ...enumKnown('pause_guest', request.pauseGuest),
+    ...(request.pivot && request.force
+      ? [violation('force', 'FLAGS_EXCLUSIVE', { first: 'pivot', second: 'force' })]
+      : []),
+    ...requestIdRules(request),
+  ]);
+}
+
+const MOST_LEFTOVERS = 500;
+const LEFTOVER_ID = /^(file|node|job):bj[0-9a-f]{16}/;
+
+/** Throws all violations of the request together. */
+export function checkReclaim({ ids, requestId }: ReclaimRequest): void {
+  throwIfAny([
+    ...(ids.length < 1 || ids.length > MOST_LEFTOVERS
+      ? [invalid('leftover_ids', `must be 1 to ${MOST_LEFTOVERS}`)]
+      : []),
+    ...(ids.every((id) => LEFTOVER_ID.test(id))
+      ? []
+      : [invalid('leftover_ids', 'holds a text that is not a Leftover.id; ListLeftovers returns them')]),
+    ...requestIdRules({ requestId }),
+  ]);
 }

@@ -2,8 +2,7 @@
 
 import { type Accept, type JobOptions, plainOptions } from '../job-options.ts';
 import type { CommitRequest } from '../requests.ts';
-import { labelRules } from './labels.ts';
-import { acceptOf, bandwidthIn, bytesPerSecond, diskRules, flagsOf, requestIdRules, throwIfAny } from './rule.ts';
+import { acceptedIn, bandwidthIn, bytesPerSecond, flagsOf } from './rule.ts';
 
 export interface CommitSpec {
   /** The name in the request; '' for none. */
@@ -20,16 +19,8 @@ export interface CommitSpec {
 /** Throws all violations of the request together. */
 export function parseCommit(request: CommitRequest): CommitSpec {
   const { flags, violations } = flagsOf(request.flags);
-  const { accept, ...accepted } = acceptOf(request);
   const unit = flags.has('BANDWIDTH_BYTES') ? 'BYTES' : 'MIB';
-  throwIfAny([
-    ...diskRules(request),
-    ...violations,
-    ...bandwidthIn(unit, request.bandwidth),
-    ...requestIdRules(request),
-    ...accepted.violations,
-    ...labelRules('labels', request.labels),
-  ]);
+  const accept = acceptedIn(request, [...violations, ...bandwidthIn(unit, request.bandwidth)]);
   return {
     base: request.base,
     top: request.top,

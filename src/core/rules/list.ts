@@ -3,9 +3,8 @@ import type { Domain, Leftover } from '../block-jobs.ts';
 import { canonical } from '../canonical.ts';
 import { hasEnded, type JobState } from '../job/job.ts';
 import type { JobView } from '../job/job-view.ts';
-import type { ListJobsRequest, WatchRequest } from '../requests.ts';
-import { labelRules } from './labels.ts';
-import { enumKnown, given, invalid, invalidField, throwIfAny } from './rule.ts';
+import type { ListJobsRequest, WatchJobsRequest, WatchRequest } from '../requests.ts';
+import { enumKnown, given, invalid, labelRules, invalidField, throwIfAny } from './rule.ts';
 
 const PAGE_SIZE = { default: 100, maximum: 500 };
 const PROGRESS_INTERVAL_MS = { minimum: 100, default: 1000, maximum: 3_600_000 };
@@ -111,4 +110,10 @@ function decoded(token: string): string {
   } catch {
     return '';
   }
+}
+
+/** How often the progress of a job is sent. Throws all that is wrong with the request. */
+export function parseWatchJobs(request: WatchJobsRequest): number {
+  throwIfAny(labelRules('label_filter', request.labels));
+  return progressIntervalMs(request);
 }

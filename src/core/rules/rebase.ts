@@ -6,17 +6,7 @@
 import { type Violation, violation } from '../errors.ts';
 import { type Accept, type JobOptions, plainOptions } from '../job-options.ts';
 import type { RebaseFlag, RebaseRequest } from '../requests.ts';
-import { labelRules } from './labels.ts';
-import {
-  absolutePath,
-  acceptOf,
-  bandwidthIn,
-  bytesPerSecond,
-  diskRules,
-  flagsOf,
-  requestIdRules,
-  throwIfAny,
-} from './rule.ts';
+import { absolutePath, acceptedIn, bandwidthIn, bytesPerSecond, flagsOf } from './rule.ts';
 import { type CopySpec, relativeBacking } from './start-copy.ts';
 
 export interface PullSpec {
@@ -35,17 +25,12 @@ const COPY_ONLY = ['SHALLOW', 'REUSE_EXT', 'COPY_RAW', 'COPY_DEV'] as const sati
 /** Throws all violations of the request together. */
 export function parseRebase(request: RebaseRequest): RebaseSpec {
   const { flags, violations } = flagsOf(request.flags);
-  const { accept, ...accepted } = acceptOf(request);
   const unit = flags.has('BANDWIDTH_BYTES') ? 'BYTES' : 'MIB';
   const copy = flags.has('COPY');
-  throwIfAny([
-    ...diskRules(request),
+  const accept = acceptedIn(request, [
     ...(copy ? copyRules(request.base, flags) : pullRules(request.base, flags)),
     ...violations,
     ...bandwidthIn(unit, request.bandwidth),
-    ...requestIdRules(request),
-    ...accepted.violations,
-    ...labelRules('labels', request.labels),
   ]);
   const options = plainOptions(bytesPerSecond(unit, request.bandwidth));
   const relative = flags.has('RELATIVE');

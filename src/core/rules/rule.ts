@@ -1,8 +1,8 @@
 /** The words of rules: each checks a part of a request and returns its violations, so that all are reported together. */
-
 import { BlockJobError, type Violation, violation } from '../errors.ts';
+import type { Labels } from '../job/labels.ts';
 import type { Accept } from '../job-options.ts';
-import type { DiskRef, Given, StartRequest } from '../requests.ts';
+import type { Given, StartRequest } from '../requests.ts';
 
 export const INT64_MAX = 2n ** 63n - 1n;
 
@@ -52,19 +52,28 @@ export function requestIdRules({ requestId }: { readonly requestId: string }): V
   return [invalid('request_id', 'must be 1 to 128 printable ASCII characters without spaces, as a UUID; or empty')];
 }
 
-/** The rule for every call that starts a job. */
-export function diskRules({ disk }: { readonly disk: DiskRef }): Violation[] {
+function diskRules({ disk }: StartRequest): Violation[] {
   return [
     ...required('disk.domain', disk.domain, 'the name or UUID of a running domain'),
     ...required('disk.disk', disk.disk, 'a disk of the domain'),
   ];
 }
 
-/** The losses that the caller accepts, and the violations. */
-export function acceptOf({ accept: asked }: Pick<StartRequest, 'accept'>) {
-  const accept: ReadonlySet<Accept> = new Set(asked.flatMap((one) => given(one) ?? []));
-  const missing = asked.includes(undefined) ? [invalid('accept', 'holds an unspecified value')] : [];
-  return { accept, violations: [...asked.flatMap((one) => enumKnown('accept', one)), ...missing] };
+/**
+ * The losses that the caller of a start accepts. Throws all violations of the request together: the `own` ones, and those
+ * of the rules for every call that starts a job.
+ */
+export function acceptedIn(request: StartRequest, own: readonly Violation[]): ReadonlySet<Accept> {
+  const { accept, labels } = request;
+  throwIfAny([
+    ...diskRules(request),
+    ...own,
+    ...requestIdRules(request),
+    ...accept.flatMap((one) => enumKnown('accept', one)),
+    ...(accept.includes(undefined) ? [invalid('accept', 'holds an unspecified value')] : []),
+    ...labelRules('labels', labels),
+  ]);
+  return new Set(accept.flatMap((one) => given(one) ?? []));
 }
 
 /** The known flags, each once, and the violations. */
@@ -98,4 +107,27 @@ export function invalidField(field: string, problem: string): BlockJobError {
 /** Throws all violations in one error; the first one gives the reason. */
 export function throwIfAny([first, ...more]: readonly Violation[]): void {
   if (first !== undefined) throw BlockJobError.ofViolations([first, ...more]);
+}
+
+const MOST_LABELS = 32;
+const NAME = /^[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
+const DNS_NAME = /^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/;
+
+/** Which labels a job may have: as Kubernetes has them. */
+export function labelRules(field: string, labels: Labels = {}): Violation[] {
+  const all = Object.entries(labels);
+  if (all.length > MOST_LABELS) return [invalid(field, `has ${all.length} labels; ${MOST_LABELS} is the most`)];
+  return all.flatMap(([key, value]) => [
+    ...(isKey(key) ? [] : [invalid(field, `has the key ${JSON.stringify(key)}; ${KEY}`)]),
+    ...(value === '' || NAME.test(value) ? [] : [invalid(field, `has the value ${JSON.stringify(value)}; ${VALUE}`)]),
+  ]);
+}
+
+const IS_NAME = "1 to 63 letters, digits, '-', '_' and '.', the first and the last a letter or digit";
+const KEY = `a key is ${IS_NAME}; before it there may be a DNS name and '/'`;
+const VALUE = `a value is empty, or ${IS_NAME}`;
+
+function isKey(key: string): boolean {
+  const [name = '', prefix, ...more] = key.split('/').toReversed();
+  return more.length === 0 && NAME.test(name) && (prefix === undefined || DNS_NAME.test(prefix));
 }

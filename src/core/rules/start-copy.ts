@@ -4,20 +4,7 @@ import { type Destination, type Encryption, isServed, type NbdExport } from '../
 import { type Violation, violation } from '../errors.ts';
 import { type Accept, type ImageFormat, type JobOptions, LEAST_BUFFER_BYTES, plainOptions } from '../job-options.ts';
 import type { CopyRequest } from '../requests.ts';
-import { labelRules } from './labels.ts';
-import {
-  absolutePath,
-  acceptOf,
-  bandwidth,
-  bandwidthOf,
-  diskRules,
-  enumKnown,
-  given,
-  invalid,
-  requestIdRules,
-  required,
-  throwIfAny,
-} from './rule.ts';
+import { absolutePath, acceptedIn, bandwidth, bandwidthOf, enumKnown, given, invalid, required } from './rule.ts';
 
 /** A copy in which only the format may be unspecified; then it is the format of the source, or of the destination. */
 export interface CopySpec {
@@ -37,9 +24,7 @@ const TIME_LIMIT_RANGE_MS = { minimum: 1000, maximum: 30 * 24 * 3600 * 1000 };
 export function parseStartCopy(request: CopyRequest): CopySpec {
   const onNoSpace = given(request.onNoSpace) ?? 'PAUSE';
   const { target, violations } = destinationOf(request);
-  const accepted = acceptOf(request);
-  throwIfAny([
-    ...diskRules(request),
+  const accept = acceptedIn(request, [
     ...violations,
     ...enumKnown('destination.format', request.format),
     ...encryptionRules(request),
@@ -60,16 +45,13 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
     ...(request.writeMode === 'BLOCKING' && onNoSpace === 'FAIL'
       ? [invalid('on_no_space', 'cannot be FAIL with write_mode BLOCKING: QEMU may crash then; use PAUSE')]
       : []),
-    ...requestIdRules(request),
-    ...accepted.violations,
-    ...labelRules('labels', request.labels),
   ]);
   const options = plainOptions(bandwidthOf(request.bandwidthBytesPerSecond));
   // Unreachable, because a request without a target has a violation; it is here for the compiler.
   const destination = target ?? { kind: 'file', path: '' };
   return {
     destination,
-    accept: accepted.accept,
+    accept,
     // LUKS needs qcow2 here.
     format: given(request.format) ?? (request.encryption && 'QCOW2'),
     encryption: request.encryption,

@@ -2,9 +2,9 @@
 import type { Call } from '../../core/block-jobs.ts';
 import type { JobsMessage, Position } from '../../core/jobs-message.ts';
 import type { WatchJobsRequest } from '../../core/requests.ts';
-import { parseWatchJobs } from '../../core/rules/watch-jobs.ts';
-import { LinkedAbort } from '../../lib/linked-abort.ts';
+import { parseWatchJobs } from '../../core/rules/list.ts';
 import { Merged } from '../../lib/merged.ts';
+import { LinkedAbort } from '../../lib/wake.ts';
 import { followJobs, HEARTBEAT_MS, refuseMore } from '../../watch/follow-jobs.ts';
 import type { Directory } from '../directory/directory.ts';
 import type { Agents } from './agents.ts';

@@ -18,7 +18,7 @@ import type { Job } from '../../../src/core/job/job.ts';
 import { publicJob } from '../../../src/core/job/job-view.ts';
 import type { Accepted, EntryBody } from '../../../src/core/job/journal-entry.ts';
 import type { Progress } from '../../../src/core/job/progress.ts';
-import { parseWatchJobs } from '../../../src/core/rules/watch-jobs.ts';
+import { parseWatchJobs } from '../../../src/core/rules/list.ts';
 import { followJobs, withComplete } from '../../../src/watch/follow-jobs.ts';
 import { ACCEPTED } from '../../unit/core/stories.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { fileNamed, namesFormat } from '../../../src/core/disk/header-names.ts';
+import { fileNamed, namesFormat } from '../../../src/core/disk/chain-images.ts';
 
 describe('the names in the header of an image', () => {
   it.each([

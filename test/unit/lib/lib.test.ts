@@ -2,9 +2,8 @@ import { getEventListeners } from 'node:events';
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Lane } from '../../../src/lib/lane.ts';
-import { LinkedAbort } from '../../../src/lib/linked-abort.ts';
 import { abortAfter, Timer } from '../../../src/lib/timer.ts';
-import { anyOf, Wake } from '../../../src/lib/wake.ts';
+import { anyOf, LinkedAbort, Wake } from '../../../src/lib/wake.ts';
 
 afterEach(() => {
   vi.useRealTimers();

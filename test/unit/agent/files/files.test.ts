@@ -12,7 +12,7 @@ import {
   knownAs,
   removeFile,
 } from '../../../../src/agent/files/files.ts';
-import { holderOf } from '../../../../src/agent/qemu/graphs.ts';
+import { holderAmong } from '../../../../src/agent/qemu/graphs.ts';
 import type { FileOwner, KnownFile, MadeFile } from '../../../../src/core/job/step.ts';
 import { anImage } from '../../../support/images/image.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
@@ -256,7 +256,7 @@ async function known(path: string): Promise<KnownFile> {
 function holderIn(...paths: readonly string[]) {
   const nodes = paths.map((path, at) => [`n${at}`, anImage({ node: `n${at}`, path })] as const);
   const graph = { disks: [], nodes: new Map(nodes), children: new Map(), jobNodes: new Map() };
-  return async (path: string) => await holderOf(path, [{ domain: 'vm', socketPath: '/q', graph, opens: undefined }]);
+  return async (path: string) => await holderAmong([{ domain: 'vm', socketPath: '/q', graph, opens: undefined }])(path);
 }
 
 describe('deleting an image that a commit has emptied', () => {

@@ -5,11 +5,11 @@ import { describe, expect, it } from 'vitest';
 import {
   deviceNumber,
   type FileIdentity,
+  fileNamesOf,
   identify,
   identityOf,
   overlaps,
 } from '../../../../src/agent/host/file-identity.ts';
-import { fileNamesOf } from '../../../../src/agent/host/used-files.ts';
 import { present } from '../../../support/checks.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 

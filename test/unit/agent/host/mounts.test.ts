@@ -4,8 +4,7 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { stat } from '../../../../src/agent/host/disk-files.ts';
 import { deviceNumber } from '../../../../src/agent/host/file-identity.ts';
-import { mountsIn } from '../../../../src/agent/host/mounts.ts';
-import { asKernelHas } from '../../../../src/agent/host/open-files.ts';
+import { asKernelHas, mountsIn } from '../../../../src/agent/host/open-files.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 
 it('are known by the number of the mount, with what the kernel calls them', () => {

@@ -2,7 +2,7 @@ import { open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { expect, it } from 'vitest';
-import { type DomainGraph, graphsOf, holderOf } from '../../../../src/agent/qemu/graphs.ts';
+import { type DomainGraph, graphsOf, holderAmong } from '../../../../src/agent/qemu/graphs.ts';
 import { VirtualMachines } from '../../../../src/agent/qemu/virtual-machines.ts';
 import { HeldQmp } from '../../../support/fake-qemu/scripted-qmp.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
@@ -19,8 +19,8 @@ it('a QEMU that has never answered holds the files that its process has open, an
   await machines.start();
   try {
     const graphs = await graphsOf(machines);
-    expect(await holderOf(opened ?? '', graphs)).toBe('domain web1, whose QEMU cannot be asked');
-    expect(await holderOf(closed ?? '', graphs)).toBeUndefined();
+    expect(await holderAmong(graphs)(opened ?? '')).toBe('domain web1, whose QEMU cannot be asked');
+    expect(await holderAmong(graphs)(closed ?? '')).toBeUndefined();
   } finally {
     await machines.close();
   }
@@ -32,6 +32,6 @@ it('one whose process cannot be read either may hold any existing file', async (
   await writeFile(path, '');
   const graph = { disks: [], nodes: new Map(), children: new Map(), jobNodes: new Map() };
   const graphs: readonly DomainGraph[] = [{ domain: 'web1', socketPath: '/run/web1.sock', graph, opens: 'UNKNOWN' }];
-  expect(await holderOf(path, graphs)).toBe('domain web1, whose QEMU cannot be asked');
-  expect(await holderOf(join(dir.path, 'nothing'), graphs)).toBeUndefined();
+  expect(await holderAmong(graphs)(path)).toBe('domain web1, whose QEMU cannot be asked');
+  expect(await holderAmong(graphs)(join(dir.path, 'nothing'))).toBeUndefined();
 });

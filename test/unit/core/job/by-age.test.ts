@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { oldestFirst } from '../../../../src/core/job/by-age.ts';
+import { oldestFirst } from '../../../../src/core/job/known-job.ts';
 
 /** As `NAME@HOUR`, and `NAME@HOUR#STAMP` where it has one. */
 function job(text: string) {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { migrationOf } from '../../../../src/core/qemu/migration.ts';
+import { migrationOf } from '../../../../src/core/qemu/guest-state.ts';
 
 it.each([
   ['a guest that has never migrated', 'running', undefined, undefined],

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { BlockJobError } from '../../../../src/core/errors.ts';
 import type { AbortRequest } from '../../../../src/core/requests.ts';
-import { checkAbort } from '../../../../src/core/rules/abort.ts';
+import { checkAbort } from '../../../../src/core/rules/change.ts';
 
 const REQUEST: AbortRequest = {
   job: { jobId: 'bj1' },

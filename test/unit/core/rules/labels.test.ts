@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { hasLabels, isMeant, type Labels } from '../../../../src/core/job/labels.ts';
-import { labelRules } from '../../../../src/core/rules/labels.ts';
+import { labelRules } from '../../../../src/core/rules/rule.ts';
 
 const NAME = 'a'.repeat(63);
 
