@@ -113,7 +113,7 @@ const MOST_LABELS = 32;
 const NAME = /^[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/;
 const DNS_NAME = /^(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*$/;
 
-/** Which labels a job may have: as Kubernetes has them. */
+/** The rules for the labels of a job. They are those of Kubernetes. */
 export function labelRules(field: string, labels: Labels = {}): Violation[] {
   const all = Object.entries(labels);
   if (all.length > MOST_LABELS) return [invalid(field, `has ${all.length} labels; ${MOST_LABELS} is the most`)];
