@@ -7,7 +7,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -15,47 +14,10 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	blockjob "blockjob/v1"
 )
-
-const (
-	// A watch says something every 15 seconds, be it a heartbeat: when it is silent for longer, the way to it is broken.
-	silence = 45 * time.Second
-	// Between two attempts to reach a service that is away.
-	pause = time.Second
-)
-
-// isAway tells "not now" from "no": the service is restarting, or cannot be reached, and the job goes on in QEMU.
-// Canceled is what our own watchdog makes of a silent watch.
-func isAway(err error) bool {
-	code := status.Code(err)
-	return code == codes.Unavailable || code == codes.Canceled
-}
-
-// untilItAnswers repeats a call while the service is away. That is safe for calls that change something, since each has
-// a request_id: what is repeated with the same id is done once, and gives the same answer.
-func untilItAnswers(call func() error) error {
-	for {
-		err := call()
-		if err == nil || !isAway(err) {
-			return err
-		}
-		fmt.Printf("not now: %s\n", status.Convert(err).Message())
-		time.Sleep(pause)
-	}
-}
-
-// newRequestID gives an id that nobody else has.
-func newRequestID() (string, error) {
-	bytes := make([]byte, 16)
-	_, err := rand.Read(bytes)
-	return fmt.Sprintf("%x", bytes), err
-}
 
 // watch gives every entry of the job's journal once and in order, and progress in between, until the job has ended.
 func watch(jobs blockjob.BlockJobServiceClient, job *blockjob.JobRef, each func(*blockjob.JobEvent) error) error {
@@ -85,9 +47,7 @@ func watchOnce(
 		return err
 	}
 	for {
-		watchdog := time.AfterFunc(silence, cancel)
-		answer, err := stream.Recv()
-		watchdog.Stop()
+		answer, err := heard(stream.Recv, cancel)
 		if errors.Is(err, io.EOF) {
 			return nil // the server ends the stream after the event that ends the job
 		}
@@ -101,32 +61,6 @@ func watchOnce(
 	}
 }
 
-// explain says why a call was refused: for people the text, for programs the reason, which is in a google.rpc.ErrorInfo.
-func explain(err error) {
-	refused := status.Convert(err)
-	fmt.Printf("refused: %s\n", refused.Message())
-	for _, detail := range refused.Details() {
-		if info, ok := detail.(*errdetails.ErrorInfo); ok {
-			fmt.Printf("reason %s %v\n", info.Reason, info.Metadata)
-		}
-	}
-}
-
-// isRefusal tells whether the service itself has said no, and has changed nothing.
-func isRefusal(err error) bool {
-	refused := status.Convert(err)
-	switch refused.Code() {
-	case codes.Unavailable, codes.Internal, codes.Unknown:
-		return false
-	}
-	for _, detail := range refused.Details() {
-		if _, ok := detail.(*errdetails.ErrorInfo); ok {
-			return true
-		}
-	}
-	return false
-}
-
 // tellOutcome says what is true on disk. The state alone says less: a copy may be complete though the job was cancelled.
 func tellOutcome(job *blockjob.Job) {
 	outcome := job.Outcome
@@ -136,13 +70,6 @@ func tellOutcome(job *blockjob.Job) {
 	for _, file := range outcome.SafeToDelete {
 		fmt.Printf("safe to delete: %s (%s)\n", file.Path, orElse(file.Warning, "at once"))
 	}
-}
-
-func orElse(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 func copyDisk(jobs blockjob.BlockJobServiceClient, domain, disk, destination string, bandwidth int64) (*blockjob.Job, error) {

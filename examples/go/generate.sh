@@ -6,5 +6,6 @@ set -eu
 proto=$1
 out=$2
 mkdir -p "$out"
+out=$(realpath "$out")
 cd "$proto"
 protoc -I . --go_out="$out" --go-grpc_out="$out" blockjob/v1/*.proto

@@ -9,7 +9,6 @@ python3-protobuf are enough to run it; with pip, grpcio and protobuf are.
 
 import os
 import sys
-import threading
 import time
 import uuid
 
@@ -19,12 +18,7 @@ sys.path.insert(0, os.environ.get("STUBS", os.path.join(os.path.dirname(__file__
 from blockjob.v1 import block_job_service_pb2 as messages  # noqa: E402
 from blockjob.v1 import block_job_service_pb2_grpc as services  # noqa: E402
 from blockjob.v1.job_pb2 import Destination, DestinationContent, DiskRef, Job, JobEvent, JobRef  # noqa: E402
-from google.rpc import error_details_pb2, status_pb2  # noqa: E402
-
-# A watch says something every 15 seconds, be it a heartbeat: when it is silent for longer, the way to it is broken.
-SILENCE_SECONDS = 45
-# Between two attempts to reach a service that is away.
-PAUSE_SECONDS = 1
+from calls import PAUSE_SECONDS, explain, heard, is_away, until_it_answers  # noqa: E402
 
 # These two are no entries of the job's journal: they carry the revision of the entry before them.
 NO_ENTRY = (JobEvent.KIND_PROGRESS, JobEvent.KIND_HEARTBEAT)
@@ -34,42 +28,12 @@ def say(text):
     print(text, flush=True)
 
 
-def is_away(error):
-    """UNAVAILABLE: the service is restarting, or cannot be reached. It is not a "no", and the job goes on in QEMU.
-
-    CANCELLED is what our own watchdog makes of a silent watch.
-    """
-    return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-
-
-def until_it_answers(call, request):
-    """Repeats a call while the service is away.
-
-    Safe for calls that change something, since each has a request_id: what is repeated with the same id is done once,
-    and gives the same answer.
-    """
-    while True:
-        try:
-            return call(request)
-        except grpc.RpcError as error:
-            if not is_away(error):
-                raise
-            say(f"not now: {error.details()}")
-            time.sleep(PAUSE_SECONDS)
-
-
 def watch(jobs, job):
     """Yields every entry of the job's journal once and in order, and progress in between, until the job has ended."""
     revision = 0
     while True:
-        stream = jobs.WatchJob(messages.WatchJobRequest(job=job, after_revision=revision))
-        watchdog = threading.Timer(SILENCE_SECONDS, stream.cancel)
-        watchdog.start()
         try:
-            for answer in stream:
-                watchdog.cancel()
-                watchdog = threading.Timer(SILENCE_SECONDS, stream.cancel)
-                watchdog.start()
+            for answer in heard(jobs.WatchJob(messages.WatchJobRequest(job=job, after_revision=revision))):
                 revision = answer.event.revision  # always right to come back with
                 yield answer.event
             return  # the server ends the stream after the event that ends the job
@@ -78,20 +42,6 @@ def watch(jobs, job):
                 raise
             say(f"the service is away; coming back after revision {revision}")
             time.sleep(PAUSE_SECONDS)
-        finally:
-            watchdog.cancel()
-            stream.cancel()
-
-
-def explain(error):
-    """Says why a call was refused: for people the text, for programs the reason, which is in a google.rpc.ErrorInfo."""
-    say(f"refused: {error.details()}")
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(value).details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info):
-                    say(f"reason {info.reason} {dict(info.metadata)}")
 
 
 def tell_outcome(job):

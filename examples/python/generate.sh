@@ -6,6 +6,7 @@ set -eu
 proto=$1
 out=${2:-$(dirname "$0")/generated}
 mkdir -p "$out"
+out=$(realpath "$out")
 cd "$proto"
 protoc -I . --python_out="$out" --grpc_python_out="$out" \
     --plugin=protoc-gen-grpc_python="$(command -v grpc_python_plugin)" \

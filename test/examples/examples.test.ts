@@ -2,10 +2,8 @@
  * The examples, built from the published contract alone, against the real service and a real QEMU. The service is
  * killed in the middle of each watch, and started again: no entry of the journal is missed, and none comes twice.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { cp, mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -14,6 +12,7 @@ import { freePort } from '../support/fleet/etcd.ts';
 import { needs, PYTHON } from '../support/means.ts';
 import { type ChainImage, makeChain, type Qemu, run, startQemu, testDir, within } from '../support/real-qemu/qemu.ts';
 import { REPOSITORY, Service } from '../support/service/service.ts';
+import { type Example, Running } from './running.ts';
 
 const MIB = 1 << 20;
 /** A slow copy, which does not end before its limit is raised. */
@@ -22,56 +21,6 @@ const EXAMPLES = join(REPOSITORY, 'examples');
 const CACHE = join(REPOSITORY, '.cache/examples');
 /** The published files, and nothing else of this repository. */
 const PROTO = join(REPOSITORY, 'dist/blockjobd/proto');
-
-interface Example {
-  readonly program: string;
-  readonly args: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
-}
-
-/** A running example, and its output lines. */
-class Running implements Disposable {
-  readonly lines: string[] = [];
-  readonly ended: Promise<number | null>;
-  readonly #child: ChildProcess;
-  #printed = Promise.withResolvers<void>();
-
-  constructor({ program, args, env }: Example, more: readonly string[]) {
-    const path = `${join(REPOSITORY, 'node_modules/.bin')}:${process.env['PATH']}`;
-    this.#child = spawn(program, [...args, ...more], { env: { ...process.env, PATH: path, ...env }, stdio: 'pipe' });
-    for (const stream of [this.#child.stdout, this.#child.stderr]) {
-      createInterface({ input: present(stream ?? undefined) }).on('line', (line) => {
-        this.lines.push(line);
-        const printed = this.#printed;
-        this.#printed = Promise.withResolvers();
-        printed.resolve();
-      });
-    }
-    this.ended = new Promise((resolve, reject) => this.#child.on('close', resolve).on('error', reject));
-  }
-
-  /** Resolves with the first line that matches, now or later. */
-  async says(what: RegExp): Promise<string> {
-    const said = async () => {
-      for (;;) {
-        const printed = this.#printed.promise;
-        const found = this.lines.find((line) => what.test(line));
-        if (found !== undefined) return found;
-        await Promise.race([printed, this.ended]);
-        if (this.#child.exitCode !== null && !this.lines.some((line) => what.test(line))) {
-          throw new Error(`it has ended, and never said ${what}: ${this.lines.join('\n')}`);
-        }
-      }
-    };
-    return await within(30_000, `${what}`, said()).catch((error: unknown) => {
-      throw new Error(`${String(error)}; it said: ${this.lines.join('\n')}`);
-    });
-  }
-
-  [Symbol.dispose](): void {
-    this.#child.kill('SIGKILL');
-  }
-}
 
 const EXAMPLE: Readonly<Record<string, Example>> = {
   python: { program: PYTHON, args: [join(EXAMPLES, 'python/copy_disk.py')], env: { STUBS: join(CACHE, 'python') } },
@@ -82,7 +31,9 @@ const EXAMPLE: Readonly<Record<string, Example>> = {
 
 /** The Debian packages that a text names. */
 function packagesIn(text: string): string[] | undefined {
-  return text.match(/\b(?:golang|protoc|libprotobuf)-[a-z0-9-]+|protobuf-compiler/g)?.toSorted();
+  return text
+    .match(/\b(?:(?:default|golang|libprotobuf|protobuf|protoc)-[a-z0-9.-]*[a-z0-9]|lib[a-z0-9.-]+-java)\b/g)
+    ?.toSorted();
 }
 
 describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example', () => {
@@ -169,10 +120,15 @@ describe.skipIf(needs('qemu', 'python-grpc', 'go-grpc', 'by-hand'))('an example'
     expect(example.lines.at(-1)).toMatch(/may have been done/);
   });
 
-  test('in go names the same Debian packages on its page and in its build', async () => {
+  test.each([
+    ['Go', 'go'],
+    ['Java', 'java'],
+  ])('in %s names the same Debian packages on its page and in its build', async (language, folder) => {
     const page = await readFile(join(EXAMPLES, 'README.md'), 'utf8');
-    const build = await readFile(join(EXAMPLES, 'go/build.sh'), 'utf8');
-    const row = page.split('\n').find((line) => line.startsWith('| [Go]')) ?? '';
-    expect(packagesIn(build)).toEqual(packagesIn(row));
+    const build = await readFile(join(EXAMPLES, folder, 'build.sh'), 'utf8');
+    const row = page.split('\n').find((line) => line.startsWith(`| ${language}:`)) ?? '';
+    const [comment = ''] = /^#!.*\n(?:#.*\n)+/.exec(build) ?? [];
+    expect(packagesIn(comment)).toEqual(packagesIn(row));
+    expect(packagesIn(row)?.length).toBeGreaterThan(5);
   });
 });

@@ -62,7 +62,13 @@ const PROBES: Record<Means, readonly Probe[]> = {
     ['javac', ['-version']],
     ['java', ['-version']],
     ['protoc', ['--version']],
-    ['sh', ['-c', 'command -v grpc_java_plugin && ls /usr/share/java/grpc-stub.jar /usr/share/java/protobuf.jar']],
+    [
+      'sh',
+      [
+        '-ec',
+        'command -v grpc_java_plugin; cd /usr/share/java; ls grpc-netty.jar netty-codec-http2.jar perfmark-api.jar',
+      ],
+    ],
   ],
   // The crates of Debian's packages, from which all is built without a network.
   rust: [

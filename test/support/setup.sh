@@ -58,23 +58,21 @@ name = sys.argv[1]; sys.exit(not (find_spec(name.split(".")[0]) and find_spec(na
     have protoc || lacks protobuf-compiler "generates that client from proto/"
     have grpc_python_plugin || lacks protobuf-compiler-grpc "generates its stubs"
     [ -e /usr/include/google/protobuf/duration.proto ] || lacks libprotobuf-dev "what the contract imports"
-    have go || lacks golang-go "builds the example in Go"
+    have go || lacks golang-go "builds the examples in Go"
     have protoc-gen-go || lacks protoc-gen-go "generates its messages"
     have protoc-gen-go-grpc || lacks protoc-gen-go-grpc "generates its stubs"
     for library in grpc protobuf genproto; do
         [ -d /usr/share/gocode/src/google.golang.org/$library ] ||
-            lacks golang-google-$library-dev "a library of that example"
+            lacks golang-google-$library-dev "a library of these examples"
     done
     # Its older package has the same place.
     grep -qs google.golang.org/protobuf /usr/share/gocode/src/github.com/golang/protobuf/ptypes/any/any.pb.go ||
-        lacks golang-github-golang-protobuf-1-5-dev "a library of that example"
-    have javac || lacks default-jdk-headless "compiles the contract in Java"
+        lacks golang-github-golang-protobuf-1-5-dev "a library of these examples"
+    have javac || lacks default-jdk-headless "builds the example in Java"
     have grpc_java_plugin || lacks protobuf-compiler-grpc-java-plugin "generates its stubs"
-    [ -e /usr/share/java/protobuf.jar ] || lacks libprotobuf-java "a library of these"
-    [ -e /usr/share/java/grpc-stub.jar ] || lacks libgrpc-java "a library of these"
-    [ -e /usr/share/java/guava.jar ] || lacks libguava-java "a library of these"
-    [ -e /usr/share/java/geronimo-annotation-1.3-spec.jar ] ||
-        lacks libgeronimo-annotation-1.3-spec-java "a library of these"
+    for library in protobuf grpc-netty:grpc guava geronimo-annotation-1.3-spec netty-codec-http2:netty perfmark-api:perfmark; do
+        [ -e /usr/share/java/${library%:*}.jar ] || lacks lib${library#*:}-java "a library of that example"
+    done
     have cargo || lacks cargo "compiles the contract in Rust"
     for crate in prost-build prost-types; do
         [ -n "$(find /usr/share/cargo/registry -maxdepth 1 -name "$crate-*" 2>/dev/null)" ] ||

@@ -88,7 +88,14 @@ export class Service extends Caller implements AsyncDisposable {
       20_000,
       'blockjobd serves',
       Promise.race([once(child.stdout.setEncoding('utf8'), 'data'), exited]),
-    );
+    ).catch((error: unknown) => {
+      exited.catch(() => undefined);
+      // It would go on after the tests; nobody else knows of it.
+      const { pid, exitCode, signalCode } = child;
+      const isThere = pid !== undefined && exitCode === null && signalCode === null;
+      if (isThere) process.kill(reach.under === undefined ? pid : -pid, 'SIGKILL');
+      throw error;
+    });
     exited.catch(() => undefined);
     const address = /serves on (\S+)/.exec(String(said))?.[1];
     if (address === undefined) throw new Error(`blockjobd says: ${String(said)}`);
