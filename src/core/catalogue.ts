@@ -336,11 +336,11 @@ export const catalogue = {
     NOT_IMPLEMENTED: {
       libvirt: 'VIR_ERR_NO_SUPPORT',
       text: 'this server does not support <feature> yet; nothing was changed',
-  },
-  VERSIONS_DIFFER: {
-    code: 'UNIMPLEMENTED',
-    libvirt: '-',
-    text: 'the agent of host {host} has version {agentVersion}, and the gateway has {gatewayVersion}: the <older> is too old for {feature}; upgrade the <older>. Nothing was changed',
+    },
+    VERSIONS_DIFFER: {
+      code: 'UNIMPLEMENTED',
+      libvirt: '-',
+      text: 'the agent of host {host} has version {agentVersion}, and the gateway has {gatewayVersion}: the <older> is too old for {feature}; upgrade the <older>. Nothing was changed',
     },
   }),
   ...coded('ABORTED', {

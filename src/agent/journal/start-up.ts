@@ -31,7 +31,7 @@ interface OpenStory extends Story {
 export interface OpenedJobs {
   readonly jobs: readonly (JobLog | EndedJob)[];
   /** Makes the next start faster. A failure is logged. Calls can be served meanwhile. */
-  saveIndex(): Promise<void>;
+  readonly saveIndex: () => Promise<void>;
 }
 
 export async function openJobs(journals: Journals, logger: Logger): Promise<OpenedJobs> {

@@ -6,8 +6,8 @@ import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { QemuProcess } from '../../core/job/journal-entry.ts';
 import type { FileOwner } from '../../core/job/step.ts';
-import { inTime } from '../../lib/in-time.ts';
 import { Rounds } from '../../lib/rounds.ts';
+import { inTime } from '../../lib/timer.ts';
 import { descriptorsOf, processes } from '../host/proc.ts';
 import { FIRST_NAMESPACE, isProcessThere, showsAll, sight } from '../host/sight.ts';
 

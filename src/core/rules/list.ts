@@ -4,7 +4,7 @@ import { canonical } from '../canonical.ts';
 import { hasEnded, type JobState } from '../job/job.ts';
 import type { JobView } from '../job/job-view.ts';
 import type { ListJobsRequest, WatchJobsRequest, WatchRequest } from '../requests.ts';
-import { enumKnown, given, invalid, labelRules, invalidField, throwIfAny } from './rule.ts';
+import { enumKnown, given, invalid, invalidField, labelRules, throwIfAny } from './rule.ts';
 
 const PAGE_SIZE = { default: 100, maximum: 500 };
 const PROGRESS_INTERVAL_MS = { minimum: 100, default: 1000, maximum: 3_600_000 };
