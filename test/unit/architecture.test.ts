@@ -72,7 +72,8 @@ function partOf(path: string): string {
 /** The allowed imports of each part: parts of ours, and packages. A package that ends with * stands for all of it. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   core: ['core'],
-  lib: ['lib', 'node:*'],
+  // The version is in the package's manifest.
+  lib: ['lib', 'node:*', 'package.json'],
   qmp: ['qmp', 'node:*'],
   watch: ['watch', 'core', 'lib'],
   agent: ['agent', 'watch', 'core', 'qmp', 'lib', 'node:*', 'pino', 'p-limit'],

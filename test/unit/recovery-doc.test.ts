@@ -8,7 +8,7 @@ import type { Leftover } from '../../src/core/block-jobs.ts';
 import { ending } from '../../src/core/job/ending.ts';
 import { concludedJob } from '../../src/core/job/job.ts';
 import type { Accepted, Concluded, EntryBody, JournalEntry } from '../../src/core/job/journal-entry.ts';
-import { outcomeAtEnd } from '../../src/core/job/outcome.ts';
+import { outcomeAtEnd } from '../../src/core/job/outcome-of.ts';
 import { ALLOWED } from '../../src/core/job/transitions.ts';
 import type { JobKind } from '../../src/core/job-options.ts';
 import { TABLE as NEXT_MOVES } from '../../src/core/moves/next-move.ts';

@@ -3,7 +3,8 @@
 import { hasEnded, type Job } from '../../core/job/job.ts';
 import { type JobView, publicJob } from '../../core/job/job-view.ts';
 import type { LaterJobs } from '../../core/job/later-jobs.ts';
-import { type Outcome, outcomeOf } from '../../core/job/outcome.ts';
+import type { Outcome } from '../../core/job/outcome.ts';
+import { outcomeOf } from '../../core/job/outcome-of.ts';
 import { defined } from '../../lib/defined.ts';
 import { inTime } from '../../lib/timer.ts';
 import { freeFiles } from '../files/free-files.ts';

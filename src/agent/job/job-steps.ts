@@ -5,7 +5,7 @@ import { BlockJobError, type Failure, fail, failure } from '../../core/errors.ts
 import { ending, timeIsUp, whatFailed } from '../../core/job/ending.ts';
 import { concludedJob, type Job, type StepState } from '../../core/job/job.ts';
 import { imageWritten } from '../../core/job/job-facts.ts';
-import { outcomeAtEnd } from '../../core/job/outcome.ts';
+import { outcomeAtEnd } from '../../core/job/outcome-of.ts';
 import { VERIFY_STEP } from '../../core/job/reuse.ts';
 import type { Action, Step } from '../../core/job/step.ts';
 import { planSettling } from '../../core/plans/settling.ts';

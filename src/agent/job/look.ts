@@ -1,5 +1,7 @@
 /** QEMU's state of one job, asked at one moment. */
-import { type HeaderOnDisk, handoverOf } from '../../core/job/handover.ts';
+
+import type { HeaderOnDisk } from '../../core/job/handover.ts';
+import { handoverOf } from '../../core/job/handover-of.ts';
 import type { Job } from '../../core/job/job.ts';
 import type { DeviceOn, QemuProcess } from '../../core/job/journal-entry.ts';
 import { isOfJob } from '../../core/job/names.ts';

@@ -5,21 +5,28 @@
  * at `stop` ("Permission conflict").
  */
 import type { GuestCommand, QmpCommand } from '../../core/qemu/commands.ts';
+import type { QemuJob } from '../../core/qemu/replies.ts';
 import { Lane } from '../../lib/lane.ts';
+import type { Wake } from '../../lib/wake.ts';
 import { NotSent } from '../../qmp/errors.ts';
-import type { VirtualMachine } from './virtual-machine.ts';
 
 /** A format consists of a few small writes; a longer one hangs. */
 const FORMAT_LASTS_MS = 5000;
 /** A hanging format opens and closes nothing: a held guest need not wait for its end. */
 const GUEST_WAITS_MS = 1000;
 
-type Formatting = Pick<VirtualMachine, 'wake' | 'jobs'>;
+interface Formatting {
+  /** Notified when a job has ended. */
+  readonly wake: Wake;
+  /** The jobs in QEMU's list now, of any client. */
+  jobs(): Promise<readonly QemuJob[]>;
+}
 
 export class Formats {
   readonly #qemu: Formatting;
   readonly #limitMs: number;
   readonly #lane = new Lane();
+  readonly #looks = new Set<Promise<unknown>>();
   #seen: { readonly job: string; readonly at: number } | undefined;
 
   constructor(qemu: Formatting, limitMs = FORMAT_LASTS_MS) {
@@ -34,8 +41,11 @@ export class Formats {
   async around<T>(command: QmpCommand | GuestCommand, send: () => Promise<T>): Promise<T> {
     switch (command.execute) {
       case 'blockdev-create':
-        // QEMU lists the job when it has answered.
-        return await this.#lane.run(send);
+        return await this.#lane.run(async () => {
+          await Promise.allSettled(this.#looks);
+          // QEMU lists the job when it has answered.
+          return await send();
+        });
       case 'query-named-block-nodes':
       case 'stop':
       case 'transaction':
@@ -49,10 +59,10 @@ export class Formats {
     }
   }
 
-  /** The lane is free while a format is waited for: `cont` does not wait for that. */
+  /** While a format is waited for others may look, and `cont` does. */
   async #apart<T>(send: () => Promise<T>, limitMs: number, whenItHangs: (job: string) => Promise<T>): Promise<T> {
     for (;;) {
-      const turn = await this.#lane.run(async () => {
+      const turn = await this.#look(async () => {
         const before = this.#qemu.wake.now;
         const seen = await this.#running();
         if (seen === undefined) return { answer: await send() };
@@ -61,6 +71,20 @@ export class Formats {
       });
       if ('answer' in turn) return turn.answer;
       await this.#qemu.wake.after(turn.before, { timeoutMs: turn.leftMs });
+    }
+  }
+
+  /** No format begins until its end. Others look at the same time: a silent QEMU delays all of them as long as one. */
+  async #look<T>(work: () => Promise<T>): Promise<T> {
+    const { look } = await this.#lane.run(async () => {
+      const begun = work();
+      this.#looks.add(begun);
+      return await Promise.resolve({ look: begun });
+    });
+    try {
+      return await look;
+    } finally {
+      this.#looks.delete(look);
     }
   }
 

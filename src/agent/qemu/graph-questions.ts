@@ -1,12 +1,16 @@
 /** The questions to a QEMU about its block graph, and their answers. */
 import { type BlockGraph, readBlockGraph } from '../../core/disk/chain.ts';
 import { type QemuNode, readBlockDevices, readGraph, readNodes } from '../../core/qemu/block-replies.ts';
+import type { QmpCommand } from '../../core/qemu/commands.ts';
 import { type QemuFdset, readFdsets } from '../../core/qemu/replies.ts';
 import type { OpenFiles } from '../host/open-files.ts';
 import { absoluteIn } from './qemu-process.ts';
-import type { VirtualMachine } from './virtual-machine.ts';
 
-type Asked = Pick<VirtualMachine, 'execute' | 'openFiles'>;
+/** A QEMU and its open files, if they are visible. */
+interface Asked {
+  execute(command: QmpCommand): Promise<unknown>;
+  openFiles(): Promise<OpenFiles | undefined>;
+}
 
 /** The question that QEMU takes worst. */
 export const ALL_NODES = { execute: 'query-named-block-nodes', arguments: { flat: true } } as const;

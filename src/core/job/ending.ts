@@ -1,7 +1,7 @@
 /** How a concluded job ended, by the request for its end and by the proof. */
 import { errnoIn, isNoRoom, isOfStorage, LOOK } from '../errno.ts';
 import { type Failure, failure } from '../errors.ts';
-import { handoverOf } from './handover.ts';
+import { handoverOf } from './handover-of.ts';
 import type { ConcludedJob, Job } from './job.ts';
 import { hasSucceeded, imageWritten, isUnsynced, isYanked } from './job-facts.ts';
 import type { Accepted } from './journal-entry.ts';

@@ -4,7 +4,6 @@
  * is proved by reading the header back, never by QEMU's word.
  */
 import type { ImageHeader } from '../disk/image-header.ts';
-import type { Accepted } from './journal-entry.ts';
 
 export interface NodeOfImage {
   readonly node: string;
@@ -45,16 +44,4 @@ export async function headerOnDisk(
   if (found === undefined) return { is: 'UNKNOWN', why: `${overlay.path} has no header that this service reads` };
   const isWanted = found === wanted || (found !== '' && wanted !== '' && (await isSameFile(found, wanted)));
   return isWanted ? { is: 'NEW' } : { is: 'OLD', backingFile: found };
-}
-
-/** Undefined for a copy or an active commit, and if an older service has not recorded it. */
-export function handoverOf(accepted: Accepted): Handover | undefined {
-  return accepted.handover ?? (accepted.kind === 'PULL' ? handoverOfPlan(accepted) : undefined);
-}
-
-/** An older service has recorded the parts of it for a pull. */
-function handoverOfPlan({ source, plan }: Accepted): Handover | undefined {
-  const run = plan.at(-1)?.run;
-  if (run?.do !== 'qmp' || run.command.execute !== 'block-stream') return undefined;
-  return { data: source, overlay: source, backingFile: run.command.arguments['backing-file'] ?? '' };
 }

@@ -4,7 +4,8 @@ import type { ImageFormat } from '../job-options.ts';
 import type { Job } from './job.ts';
 import type { Accepted } from './journal-entry.ts';
 import type { Labelled } from './labels.ts';
-import { type Outcome, outcomeOf } from './outcome.ts';
+import type { Outcome } from './outcome.ts';
+import { outcomeOf } from './outcome-of.ts';
 import type { Progress } from './progress.ts';
 
 type AcceptedFacts = Pick<

@@ -6,7 +6,8 @@ import type { JobOptions } from '../job-options.ts';
 import type { Job, StepState } from './job.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';
 import type { Labelled } from './labels.ts';
-import { type Outcome, outcomeOf, type SafeFile } from './outcome.ts';
+import type { Outcome, SafeFile } from './outcome.ts';
+import { outcomeOf } from './outcome-of.ts';
 
 type KnownAccepted = Pick<
   Accepted,
@@ -92,9 +93,10 @@ interface Aged {
 }
 
 /**
- * Oldest first: a later job is believed about a file. If two jobs have a time on the state folder's clock (`beganMs`) it decides, because the host's clock
- * may have gone back. A job without one was begun by a version that does not write it: before there was one, or after a
- * downgrade. Only the host's clock gives its position among the others.
+ * The oldest first, because a later job is believed about a file. If two jobs have a time on the clock of the state folder
+ * (`beganMs`), it decides: the clock of the host may have gone back. A job without one was begun by a version that does
+ * not write it: before there was one, or after a downgrade. The clock of the host alone gives its position among the
+ * others.
  */
 export function oldestFirst<T extends Aged>(jobs: readonly T[]): readonly T[] {
   const stamped = jobs

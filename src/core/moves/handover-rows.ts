@@ -3,7 +3,8 @@
  * their data is on stable storage at its new place: QEMU alone would write the header first.
  */
 
-import { handoverOf, writtenImages } from '../job/handover.ts';
+import { writtenImages } from '../job/handover.ts';
+import { handoverOf } from '../job/handover-of.ts';
 import type { Job } from '../job/job.ts';
 import type { Concluded } from '../job/journal-entry.ts';
 import { isOfNoMoment } from './conclusion.ts';

@@ -3,7 +3,7 @@
  * file has no knowledge of its own about jobs.
  */
 
-import { handoverOf } from '../job/handover.ts';
+import { handoverOf } from '../job/handover-of.ts';
 import { advance, begin, type ConcludedJob, concludedJob, type Job } from '../job/job.ts';
 import type { Accepted, EntryBody } from '../job/journal-entry.ts';
 import type { Action } from '../job/step.ts';

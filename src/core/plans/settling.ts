@@ -5,7 +5,7 @@
  */
 
 import { losesSnapshots } from '../disk/judge.ts';
-import { handoverOf } from '../job/handover.ts';
+import { handoverOf } from '../job/handover-of.ts';
 import { type ConcludedJob, SYNC_STEP } from '../job/job.ts';
 import { filesToFind, hasSucceeded, isUnsynced, isWithoutQemu } from '../job/job-facts.ts';
 import type { AcceptedDestination } from '../job/journal-entry.ts';

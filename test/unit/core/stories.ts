@@ -2,7 +2,7 @@
 import type { Handover } from '../../../src/core/job/handover.ts';
 import { fold, type Job, type JobState } from '../../../src/core/job/job.ts';
 import type { Accepted, EntryBody, JournalEntry } from '../../../src/core/job/journal-entry.ts';
-import { outcomeOf } from '../../../src/core/job/outcome.ts';
+import { outcomeOf } from '../../../src/core/job/outcome-of.ts';
 import type { MadeFile } from '../../../src/core/job/step.ts';
 import { type JobOptions, plainOptions } from '../../../src/core/job-options.ts';
 

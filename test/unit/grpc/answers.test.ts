@@ -19,7 +19,7 @@ import { failure } from '../../../src/core/errors.ts';
 import { concludedJob } from '../../../src/core/job/job.ts';
 import { type EventType, IS_ENTRY } from '../../../src/core/job/job-event.ts';
 import { publicJob } from '../../../src/core/job/job-view.ts';
-import { outcomeAtEnd } from '../../../src/core/job/outcome.ts';
+import { outcomeAtEnd } from '../../../src/core/job/outcome-of.ts';
 import { fromJobEvent, fromJobView, fromLeftover, fromStarted } from '../../../src/grpc/answers.ts';
 import { fromDomain } from '../../../src/grpc/domain-answers.ts';
 import { serverInfoFor } from '../../../src/grpc/reading.ts';

@@ -20,7 +20,7 @@ import type { ForeignJob } from '../../../src/core/foreign-job.ts';
 import { concludedJob } from '../../../src/core/job/job.ts';
 import type { EventFacts } from '../../../src/core/job/job-event.ts';
 import { publicJob } from '../../../src/core/job/job-view.ts';
-import { outcomeAtEnd } from '../../../src/core/job/outcome.ts';
+import { outcomeAtEnd } from '../../../src/core/job/outcome-of.ts';
 import type { Progress } from '../../../src/core/job/progress.ts';
 import {
   fromForeignJob,

@@ -872,10 +872,10 @@ export enum ErrorReason {
 
   /**
    * UNIMPLEMENTED. A gateway and the agent of a host have different versions, and one of them is too old for `feature`:
-   * a call, or `labels`. Nothing was changed.
+   * a call, or `labels`. Nothing was changed. A version that was not stated is "unknown".
    * Do: upgrade the one that the message names, gateways first.
    * libvirt: none.
-   * Keys: host, agentVersion, gatewayVersion ("unknown" if it was not stated), feature.
+   * Keys: host, agentVersion, gatewayVersion, feature.
    *
    * @generated from enum value: ERROR_REASON_VERSIONS_DIFFER = 1203;
    */

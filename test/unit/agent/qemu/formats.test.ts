@@ -48,6 +48,30 @@ function qemu(limitMs: number | 'DEFAULT' = 60_000) {
 
 const turn = async () => await new Promise(setImmediate);
 
+it('a silent QEMU delays all looks as long as one, and no format begins before their end', async () => {
+  const asked: PromiseWithResolvers<readonly QemuJob[]>[] = [];
+  const jobs = async () => {
+    const answer = Promise.withResolvers<readonly QemuJob[]>();
+    asked.push(answer);
+    return await answer.promise;
+  };
+  const formats = new Formats({ wake: new Wake(), jobs });
+  const sent: string[] = [];
+  const send = async (command: QmpCommand) =>
+    await formats.around(command, async () => await Promise.resolve(sent.push(command.execute)));
+  const looks = [send(NODES), send(NODES), send(NODES)];
+  const format = send(CREATE);
+  await turn();
+  expect(asked).toHaveLength(3);
+  expect(sent).toEqual([]);
+  asked[0]?.reject(new Error('silent'));
+  await expect(looks[0]).rejects.toThrow('silent');
+  for (const one of asked.slice(1)) one.resolve([]);
+  await Promise.all(looks.slice(1));
+  await format;
+  expect(sent).toEqual([NODES.execute, NODES.execute, CREATE.execute]);
+});
+
 describe('beside an image that is being formatted', () => {
   it.each([STOP, DRAIN, CONT, NODES])('QEMU is not sent $execute', async (command) => {
     const { sent, send, has, answer } = qemu();

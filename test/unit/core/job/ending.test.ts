@@ -4,7 +4,7 @@ import { failure } from '../../../../src/core/errors.ts';
 import { ending, type FailedTo } from '../../../../src/core/job/ending.ts';
 import { concludedJob } from '../../../../src/core/job/job.ts';
 import type { Accepted, Concluded, EntryBody } from '../../../../src/core/job/journal-entry.ts';
-import { outcomeAtEnd } from '../../../../src/core/job/outcome.ts';
+import { outcomeAtEnd } from '../../../../src/core/job/outcome-of.ts';
 import {
   ACTIVE_COMMIT,
   BASE,

@@ -4,7 +4,7 @@ import { concludedJob } from '../../../../src/core/job/job.ts';
 import type { Accepted, EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import { type KnownJob, knownOf } from '../../../../src/core/job/known-job.ts';
 import { LaterJobs } from '../../../../src/core/job/later-jobs.ts';
-import { outcomeAtEnd } from '../../../../src/core/job/outcome.ts';
+import { outcomeAtEnd } from '../../../../src/core/job/outcome-of.ts';
 import type { FileNames, UsedFile } from '../../../../src/core/job/used-file.ts';
 import {
   ACTIVE_COMMIT,

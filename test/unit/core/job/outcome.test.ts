@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { concludedJob, type Job } from '../../../../src/core/job/job.ts';
 import type { Accepted, Concluded, DeviceOn, EntryBody } from '../../../../src/core/job/journal-entry.ts';
-import { type Outcome, outcomeAtEnd, outcomeOf } from '../../../../src/core/job/outcome.ts';
+import type { Outcome } from '../../../../src/core/job/outcome.ts';
+import { outcomeAtEnd, outcomeOf } from '../../../../src/core/job/outcome-of.ts';
 import {
   ACTIVE_COMMIT,
   BASE,

@@ -2,7 +2,8 @@
 import { describe, expect, it } from 'vitest';
 import { concludedJob } from '../../../../src/core/job/job.ts';
 import type { Accepted, Concluded, EntryBody, Reused } from '../../../../src/core/job/journal-entry.ts';
-import { type Outcome, outcomeAtEnd } from '../../../../src/core/job/outcome.ts';
+import type { Outcome } from '../../../../src/core/job/outcome.ts';
+import { outcomeAtEnd } from '../../../../src/core/job/outcome-of.ts';
 import { VERIFY_STEP } from '../../../../src/core/job/reuse.ts';
 import type { Plan } from '../../../../src/core/job/step.ts';
 import { notesOf } from '../../../../src/core/plans/notes.ts';
