@@ -32,7 +32,9 @@ describe.skipIf(needs('qemu'))('the contract', () => {
     dir = held.use(await testDir()).path;
     const served = held.use(await NbdServer.start({ folder: dir, sizeBytes: 4 * MIB, over: 'unix' }));
     const chain = await makeChain(dir, { formats: ['qcow2', 'qcow2', 'qcow2'], sizeBytes: 4 * MIB });
-    const nbd = `driver=nbd,node-name=net,server.type=unix,server.path=${String(served.server.value)},export=disk0`;
+    const { server } = served;
+    if (server.$case !== 'unixSocket') throw new Error('it serves on a socket');
+    const nbd = `driver=nbd,node-name=net,server.type=unix,server.path=${server.value},export=disk0`;
     qemu = held.use(
       await startQemu({
         style: 'blockdev',
