@@ -75,7 +75,7 @@ const NEXT: Readonly<Record<Exclude<Reason, 'UNSPECIFIED' | InText>, (words: Wor
   SIZE_MISMATCH: () => 'make the destination exactly as large as the disk: blockjob disks DOMAIN',
   EXPORT_SIZE_DIFFERS: () => 'make the export exactly as large as the disk: blockjob disks DOMAIN',
   DESTINATION_UNREACHABLE: () => 'check that the NBD server is running, and that the VM’s host can reach it',
-  TLS_CREDENTIALS_UNUSABLE: () => 'add tls-creds-x509 with endpoint=client to the VM’s QEMU, or name another one',
+  TLS_CREDENTIALS_UNUSABLE: () => 'add tls-creds-x509 with endpoint=client to the VM’s QEMU, or name another object',
   FILE_TOO_LARGE: () => 'name a place on a file system that supports larger files',
   OWNER_UNKNOWN: () => 'send the request to a gateway',
   OWNERSHIP_STALE: () => 'try again in a moment',

@@ -106,10 +106,10 @@ export const catalogue = {
   ...coded('ALREADY_EXISTS', {
     DESTINATION_EXISTS: {
       libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
-      text: 'destination {path} already exists and was not changed; name a new file, or ask for its reuse',
+      text: 'destination {path} already exists and was not changed; name a new file, or set reuse_external to use this one',
     },
     REQUEST_ID_REUSED: {
-      text: 'request_id {requestId} was already used for a different request (job {job}); use a new one',
+      text: 'request_id {requestId} was already used for a different request (job {job}); use a new request_id',
     },
     REQUEST_ID_IN_USE: {
       text: 'a different request with the request_id {requestId} is still in progress; use a new request_id',
@@ -134,7 +134,7 @@ export const catalogue = {
     },
     JOB_NOT_READY: {
       libvirt: 'VIR_ERR_BLOCK_COPY_ACTIVE',
-      text: 'job {job} is {state}, and only a READY job can pivot; wait until the job is READY. It continues',
+      text: 'job {job} is {state}, and only a READY job can pivot; wait until the job is READY. The job continues',
     },
     JOB_ENDING: {
       libvirt: 'VIR_ERR_OPERATION_INVALID',
@@ -179,7 +179,7 @@ export const catalogue = {
     },
     TLS_CREDENTIALS_UNUSABLE: {
       libvirt: 'VIR_ERR_INTERNAL_ERROR',
-      text: 'the QEMU of domain {domain} cannot use the TLS credentials that were named for {path}: <why>; add a tls-creds-x509 object with endpoint=client to that QEMU, or name another one',
+      text: 'the QEMU of domain {domain} cannot use the TLS credentials that were named for {path}: <why>; add a tls-creds-x509 object with endpoint=client to that QEMU, or name another object',
     },
     NBD_REFUSED: {
       libvirt: 'VIR_ERR_INTERNAL_ERROR',
@@ -201,10 +201,10 @@ export const catalogue = {
       text: 'host {host} does not own domain {domain}; send the request to {owner}',
     },
     OWNER_UNKNOWN: {
-      text: 'host {host} does not own domain {domain}, according to the directory; send the request to a gateway',
+      text: 'the directory says that host {host} does not own domain {domain}; send the request to a gateway',
     },
     OWNERSHIP_STALE: {
-      text: 'a gateway sent a request for domain {domain} to host {host}, and did not know that the owner had changed; try again',
+      text: 'a gateway sent a request for domain {domain} to host {host}, but another host owns the domain now; try again',
     },
     GUEST_MIGRATING: {
       libvirt: 'VIR_ERR_OPERATION_INVALID',
@@ -214,7 +214,7 @@ export const catalogue = {
       text: 'libvirt manages domain {domain} (its QEMU has <sign>), and <why>; use libvirt for this operation, for example virsh blockcopy',
     },
     PATH_DIFFERS_IN_QEMU: {
-      text: '{path} is not the same file for the QEMU of domain {domain} as for this service (containers, chroots, PrivateTmp); name a path that leads both to the same file',
+      text: '{path} leads this service to one file, and the QEMU of domain {domain} to another (containers, chroots, PrivateTmp); name a path that leads both to the same file',
     },
     FILE_NOT_KNOWN: {
       text: '{path} cannot be proved to be the file that the QEMU of domain {domain} has open, because it was renamed or replaced; start the job without the deletion of that file',
@@ -231,24 +231,24 @@ export const catalogue = {
     },
     SECRET_NOT_FOUND: {
       libvirt: 'VIR_ERR_NO_SECRET',
-      text: 'the QEMU of domain {domain} has no secret {secretId} (<why>); add the object to that QEMU, or name another one',
+      text: 'the QEMU of domain {domain} has no secret {secretId} (<why>); add the secret to that QEMU, or name another secret',
     },
     SECRET_WRONG: {
       libvirt: 'VIR_ERR_INTERNAL_ERROR',
-      text: 'the named secret does not open {path}; name the secret that holds its key',
+      text: 'the named secret does not open {path}; name the secret that has the key of this image',
     },
     ENCRYPTION_MISMATCH: {
       libvirt: 'VIR_ERR_CONFIG_UNSUPPORTED',
       text: 'destination {path} <what>; <wayOut>',
     },
     HEADER_DIFFERS: {
-      text: 'the header of {path} (node {node}) names <says>, but QEMU uses <has> below this image, so the next start of the VM would open a different disk; copy the whole disk instead, or correct the header while the VM is off (qemu-img rebase -u)',
+      text: 'the header of {path} (node {node}) names <says>, but QEMU uses <has> below this image: the next start of the VM would open a different disk; copy the whole disk instead, or correct the header while the VM is off (qemu-img rebase -u)',
     },
     REUSED_UNLIKE: {
-      text: 'the contents of destination {path} are not those of {backing}, which a shallow copy into it needs: <why>; create it again, have it compared (verify_reused), or copy the whole disk',
+      text: 'a shallow copy needs a destination with the contents of {backing}, and {path} has other contents: <why>; create the destination again, request a comparison (verify_reused), or copy the whole disk',
     },
     REUSED_DIFFERS: {
-      text: 'the contents of destination {path} are not those of {backing}, which a shallow copy into it needs: the first difference is in the sector at byte {offset}; create it again, or copy the whole disk',
+      text: 'a shallow copy needs a destination with the contents of {backing}, and {path} has other contents: the first difference is in the sector at byte {offset}; create the destination again, or copy the whole disk',
     },
     VERIFY_BROKEN_OFF: {
       text: 'the comparison of {path} was interrupted: <why>; nothing was copied. Start again',
@@ -262,7 +262,7 @@ export const catalogue = {
   }),
   ...coded('PERMISSION_DENIED', {
     DESTINATION_NOT_ALLOWED: {
-      text: 'this server does not allow destination {path}; start it with --allow-destination, and a folder or NBD server',
+      text: 'this server does not allow destination {path}; start the server with an --allow-destination that includes it',
     },
     CALLER_NOT_ALLOWED: {
       libvirt: 'VIR_ERR_OPERATION_DENIED',
@@ -345,7 +345,7 @@ export const catalogue = {
   }),
   ...coded('ABORTED', {
     PATH_REPLACED: {
-      text: '{path} changed during the request: a link or another file was put in its place, or in the place of a folder above it; start again, and let nobody rename files there',
+      text: '{path} changed during the request: somebody replaced it, or a folder above it, by a link or another file; start again, and do not rename files there',
     },
     PLAN_CHANGED: {
       text: 'the plan is out of date: <why>; request a new plan',
@@ -363,10 +363,10 @@ export const catalogue = {
   ...coded('ABORTED', {
     JOB_LOST: {
       libvirt: 'VIR_ERR_OPERATION_FAILED',
-      text: 'job {job} ended, and nobody saw how: <why>; read the outcome before you touch a file',
+      text: 'job {job} ended, but its result is not known: <why>; read the outcome before you touch a file',
     },
     NOT_ON_DISK: {
-      text: 'job {job} is not proved to be on stable storage: {path}: <why>; read the outcome before you touch a file',
+      text: 'it is not proved that the data of job {job} is on stable storage: {path}: <why>; read the outcome before you touch a file',
     },
   }),
   ...coded('INTERNAL', {

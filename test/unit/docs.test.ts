@@ -19,20 +19,20 @@ function page(): string {
 This page lists every reason for which a call is refused or a job fails, and what to do.
 
 A refused call carries a \`google.rpc.ErrorInfo\` with the domain \`blockjob.v1.ErrorReason\` and one of these reasons.
-Its metadata has the identifiers, numbers and paths of the text (\`marked\` here), and QEMU's own words under
-\`qemuText\`. Parts in *italics* are sentences for people, and only in the text.
+Its metadata has the identifiers, numbers and paths of the text, which are \`marked\` on this page. It also has the error
+text of QEMU under \`qemuText\`. The parts in *italics* are sentences for people. They are not in the metadata.
 
-- Invalid arguments are reported all at once, as \`BadRequest\` field violations.
+- Invalid arguments are reported together, as \`BadRequest\` field violations.
 - FAILED_PRECONDITION comes with a \`PreconditionFailure\`.
 - UNAVAILABLE, and each reason that begins with TOO_MANY, comes with a \`RetryInfo\`.
-- \`Job.error\` of a job that ended badly has the same form.
+- The \`Job.error\` of a failed job has the same form.
 - A refused call has changed nothing. UNAVAILABLE is not a refusal: the request may have been carried out.
 
 | reason | gRPC code | problem, and what to do | libvirt |
 |---|---|---|---|
 ${rows.join('\n')}
 
-An INTERNAL answer with the reason BUG is a bug of this service. It has an id, and the log has the stack under that id.
+An INTERNAL answer with the reason BUG is a bug of this service. The answer has an id, and the log has the stack trace under this id.
 `;
 }
 

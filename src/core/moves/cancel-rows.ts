@@ -49,7 +49,7 @@ export const CANCEL_ROWS: Rows<Going> = {
         meanwhile(s)),
   'CANCELLING, `on_ready` FINISH | ready, and paused by an error | waits until the error is corrected, because the copy is wanted':
     (s) => isSettledSoft(s) && s.job.intent?.entry === 'finish-requested' && meanwhile(s),
-  'CANCELLING, BLOCKING | to be cancelled while its guest runs | pauses the guest first, because QEMU can crash otherwise. It waits while the guest migrates, and for a while after another hold':
+  'CANCELLING, BLOCKING | to be cancelled while its guest runs | pauses the guest first, because QEMU can crash otherwise. It waits while the guest migrates, or if the guest was held a short time ago':
     (s) =>
       isCancelled(s) &&
       needsHold(s) &&

@@ -46,6 +46,6 @@ export const HANDOVER_ROWS: Rows<Going> = {
       mayFinish(s) &&
       s.job.flushFailure === undefined &&
       once(s, 'finalize', { execute: 'job-finalize', arguments: { id: s.job.accepted.job } }),
-  'RUNNING, pull or commit | pending, and either already asked to finish or its guest migrates | waits. If a limit or a pause is requested now, it is too late: records `change-refused`':
+  'RUNNING, pull or commit | pending; it was already asked to finish, or the guest migrates | waits. A limit or a pause that is requested now comes too late: the service records `change-refused`':
     (s) => isMoved(s) && meanwhile(s),
 };

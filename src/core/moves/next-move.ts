@@ -60,16 +60,16 @@ function onReady({ job }: Going): Move | undefined {
 }
 
 const FIRST_ROWS: Rows = {
-  'guest held too long | the job is over, but that cannot be recorded | resumes the guest': (s) =>
+  'guest held too long | the job is over, but its end cannot be recorded | resumes the guest': (s) =>
     isHeld(s) && s.unwritten !== undefined && s.asked.has('heldTooLong') && RELEASE,
   'pull or commit | concluded, or the job is gone | flushes the header, records `flushed`, and reads the header back from disk':
     ({ job, seen, unwritten }) => unwritten && flushHeader(job, seen, unwritten),
   // The end of a job is recorded before its guest is resumed, also if a service that died has held it.
-  'any but STARTING | concluded, or the job or QEMU is gone | records `concluded`: how the job ended, and which image the disk is on. Only then is a held guest resumed':
+  'any but STARTING | concluded, or the job or QEMU is gone | records `concluded`: how the job ended, and which image the disk is on. After that, it resumes a held guest':
     ({ unwritten }) => unwritten && record(unwritten),
-  'guest held | no end is in progress, or it takes too long | resumes the guest': (s) =>
+  'guest held | no end is in progress, or the end takes too long | resumes the guest': (s) =>
     isHeld(s) && !isHeldFor(s) && RELEASE,
-  '`concluded` is recorded | answers, or is no longer needed | syncs the copied data, dismisses the job in QEMU, and closes the nodes that nothing uses. Then it removes the job’s file if it is not a usable copy, deletes the images that a commit was to delete, and records `ended`':
+  '`concluded` is recorded | answers, or is no longer needed | syncs the copied data, dismisses the job in QEMU, and closes the nodes that nothing uses. Then it removes the job’s file if it is not a usable copy, deletes the images that a commit has to delete, and records `ended`':
     ({ job: { concluded }, seen }) =>
       concluded !== undefined && (seen.qemu !== 'SILENT' || isWithoutQemu(concluded)) && { move: 'settle' },
   'to be ended by force | silent for too long | records `concluded` with GIVEN_UP, 30 seconds after the request. If QEMU comes back, the parts of the job in it are leftovers':
@@ -81,7 +81,7 @@ const FIRST_ROWS: Rows = {
     seen.qemu === 'SILENT' && WAIT,
   'STARTING | the disk is on the destination; or the job may have run, and QEMU has ended or the disk is elsewhere | records `running`, because it does not undo a job that may have written data':
     (s) => s.state === 'STARTING' && hasRun(s) && RUNNING,
-  'STARTING | has no job, or the job failed at once | undoes each step that may have happened, the last one first. The caller gets the reason. After an Abort it does the same, and begins no further step':
+  'STARTING | has no job, or the job failed at once | undoes each step that may have happened, the last one first. The caller gets the reason. After an Abort, the service does the same, and begins no further step':
     (s) => s.state === 'STARTING' && hasFailed(s) && { move: 'undo-start' },
 };
 
@@ -98,24 +98,24 @@ const GOING_ROWS: Rows<Going> = {
     isTimeBound(s) &&
     record({ entry: 'cancel-requested', force: s.state === 'PIVOTING', timeIsUp: true }),
   // QEMU itself notices it only at its next write there, and until then such a copy looks READY.
-  'its connection is broken | still has the job | cancels it by force: `cancel-requested`': ({ state, asked }) =>
+  'the service has closed its connection | still has the job | cancels the job by force: records `cancel-requested`': ({ state, asked }) =>
     asked.has('connectionBroken') &&
     state !== 'CANCELLING' &&
     !asked.has('complete') &&
     record({ entry: 'cancel-requested', force: true, connectionBroken: true }),
-  'running | its limit or pause has changed | records `speed`, `paused` or `resumed`, for any client': observed,
+  'running | has another speed limit, or has paused or resumed the job | records `speed`, `paused` or `resumed`, even if another client caused the change': observed,
   // A requested end comes before any change: a change that QEMU refuses would delay the end for ever.
   ...CANCEL_ROWS,
   ...PIVOT_ROWS,
-  'another limit or a pause is requested | the job is ending, or QEMU refuses it | records `change-refused`: the caller gets the error, and QEMU is not asked again':
+  'another limit or a pause is requested | is ending the job, or refuses the change | records `change-refused`: the caller gets the error, and QEMU is not asked again':
     refusedChange,
-  'another limit or a pause is requested | has not done it yet | asks QEMU for it, once, even if the job waits for its end':
+  'another limit or a pause is requested | has not made the change yet | asks QEMU for the change, once, even if the job waits for its end':
     change,
   'RUNNING, READY | the guest migrates | waits: does not record `ready` or begin the `on_ready` action, because data copied after the guest has left does not match any point in time of its disk':
     ({ seen }) => seen.guestMigrates && WAIT,
   'READY, on_ready | not paused | records `pivot-requested` or `finish-requested`, as `on_ready` says': (s) =>
     s.state === 'READY' && s.pause === undefined && onReady(s),
-  'any | has done all requests | waits': () => WAIT,
+  'any | has done everything that was requested | waits': () => WAIT,
 };
 
 const [FIRST, GOING] = [inOrder(FIRST_ROWS), inOrder(GOING_ROWS)];

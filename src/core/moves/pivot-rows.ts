@@ -47,9 +47,9 @@ export const PIVOT_ROWS: Rows<Going> = {
   'PIVOTING | paused by an error | resumes the guest if it is held, and waits until the error is corrected': (s) =>
     isPivoting(s) && s.pause !== undefined && waitsReleased(s),
   // The QEMU to which the guest migrates has opened the source: it would miss all writes after a pivot.
-  'PIVOTING | the guest migrates, or belongs to another host | resumes the guest if it is held, and waits, because the guest elsewhere would not have the writes after a pivot':
+  'PIVOTING | the guest migrates, or belongs to another host | resumes the guest if it is held, and waits: the guest on the other host would not get the writes that follow a pivot':
     (s) => isBefore(s) && (s.seen.guestMigrates || s.asked.has('fenced')) && waitsReleased(s),
-  'PIVOTING | the destination’s file has moved | records `cancel-requested`, by force, because the destination’s path does not lead to its file. The VM would not find its disk at its next start':
+  'PIVOTING | the destination’s file has moved | records `cancel-requested`, by force, because the path of the destination does not lead to its file any more. The VM would not find its disk at its next start':
     (s) =>
       isBefore(s) &&
       s.asked.has('destinationMoved') &&
@@ -57,11 +57,11 @@ export const PIVOT_ROWS: Rows<Going> = {
   'PIVOTING | the pivot is in progress | waits': (s) =>
     isPivoting(s) && ['waiting', 'pending', 'aborting'].includes(s.now.status) && meanwhile(s),
   // Carrying them over waits for other clients' format jobs, and drains the disks.
-  'PIVOTING | guest held, bitmaps not carried over yet | resumes the guest, and begins the pivot again, because it does not hold a guest for the bitmaps':
+  'PIVOTING | guest held, bitmaps not carried over yet | resumes the guest, and begins the pivot again, because a guest is not held while the bitmaps are carried over':
     (s) => isPivoting(s) && s.job.guestHeld && carries(s) && RELEASE,
   'PIVOTING | guest held too long | resumes the guest after 5 seconds, and tries again 20 seconds later': (s) =>
     isPivoting(s) && s.job.guestHeld && s.asked.has('heldTooLong') && RELEASE,
-  'PIVOTING | guest to be paused, much data in flight | waits until QEMU can write the data in flight within 2.5 seconds at the present speed, because QEMU writes this data before it pauses the guest. It also waits for a while after another hold':
+  'PIVOTING | guest to be paused, much data in flight | waits until QEMU can write the data in flight within 2.5 seconds at the present speed, because QEMU writes this data before it pauses the guest. It also waits if the guest was held a short time ago':
     (s) =>
       isPivoting(s) &&
       pauseBecause(s) !== undefined &&

@@ -18,13 +18,13 @@ export type UrgentMove =
 
 /** These rows do not wait for a look at QEMU. */
 const URGENT_ROWS: Written<Urgent, UrgentMove> = {
-  'guest held, or QEMU silent, for 6 seconds | may wait for a network destination | closes the connections of all copies of this VM, except of copies that the guest may be on (`yank`). These copies fail, and the guest continues':
+  'guest held, or QEMU silent, for 6 seconds | may wait for a network destination | closes the connections of all copies of this VM, except the copies that the guest may be on (`yank`). The copies without a connection fail, and the guest continues':
     ({ asked }) => asked.has('waitsFarTooLong') && 'YANK_COPIES',
-  'concluded, and its clean-up given up | has a network destination that may hang, and the guest is not on it | closes the connection (`yank`), because to close the node would also wait for the server':
+  'concluded, and its clean-up given up | has a network destination that may hang, and the guest is not on it | closes the connection (`yank`), because closing the node would also wait for the server':
     ({ job, asked }) => job.giveUpRequested && mayBeBroken(job) && !asked.has('yank') && 'YANK',
   'to be ended by force | has a network destination that may hang | closes the connection (`yank`), even if the job waits for something else':
     ({ job, asked }) => job.concluded === undefined && isYanked(job) && !asked.has('yank') && 'YANK',
-  'asked to end, a network copy | does not end the job, although all data is copied | closes the connection after 6 seconds (`yank`), because the guest’s disk waits meanwhile':
+  'a network copy that was asked to end | does not end the job, although all data is copied | closes the connection after 6 seconds (`yank`), because the guest’s disk waits for the end':
     ({ job, asked }) =>
       job.concluded === undefined && isOverNetwork(job) && asked.has('endsTooLong') && !asked.has('yank') && 'YANK',
 };

@@ -150,7 +150,7 @@ describe.concurrent('the exit code', () => {
       code: 3,
       stdout: '',
       stderr:
-        `error: destination ${DESTINATION} already exists and was not changed; name a new file, or ask for its reuse (DESTINATION_EXISTS)\n` +
+        `error: destination ${DESTINATION} already exists and was not changed; name a new file, or set reuse_external to use this one (DESTINATION_EXISTS)\n` +
         'Next: name a new file, or add --reuse-external (its contents are overwritten)\n',
     });
   });

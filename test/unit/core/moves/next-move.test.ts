@@ -1205,7 +1205,7 @@ describe('the table', () => {
     ['RUNNING, pull or commit', pull(DATA_FLUSHED), seen('pending'), { finalize: true }, 'wait'],
     ['RUNNING, CANCELLING', jobOf(RUNNING), seen('ready'), {}, 'ready'],
     ['its time limit has expired', jobOf(RUNNING), seen('running'), { timeIsUp: true }, 'cancel-requested'],
-    ['its connection is broken', jobOf(RUNNING), seen('running'), { connectionBroken: true }, 'cancel-requested'],
+    ['the service has closed its connection', jobOf(RUNNING), seen('running'), { connectionBroken: true }, 'cancel-requested'],
     ['running', jobOf(RUNNING), seen('running', { speedBytesPerSecond: 77 }), {}, 'speed'],
     ['CANCELLING', cancelling(), seen('aborting'), {}, 'wait'],
     ['CANCELLING, not by force', cancelling(), leaving, {}, 'wait'],
@@ -1254,7 +1254,7 @@ describe('the table', () => {
       'YANK',
     ],
     ['to be ended by force', nbd(FORCE), {}, 'YANK'],
-    ['asked to end, a network copy', nbd(pivot()), { complete: true, endsTooLong: true }, 'YANK'],
+    ['a network copy that was asked to end', nbd(pivot()), { complete: true, endsTooLong: true }, 'YANK'],
   ];
   const rows = table.TABLE.slice(urgent.URGENT.length);
 
