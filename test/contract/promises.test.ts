@@ -111,7 +111,7 @@ const OF_ALL: readonly Row[] = [
     'unit/core/rules/abort.test.ts',
     'cannot pivot by force',
     'FLAGS_EXCLUSIVE (pivot and force)',
-    /^FLAGS_EXCLUSIVE\.$/,
+    'With pivot it is refused with FLAGS_EXCLUSIVE.',
   ],
   [
     'unit/core/rules/start-copy.test.ts',
@@ -143,7 +143,8 @@ const OF_ALL: readonly Row[] = [
   [
     'qemu/callers-that-leave.test.ts',
     'during StartCopy: the copy starts all the same',
-    "A client's deadline, cancellation or disconnect ends the waiting, never the work",
+    'If the deadline of a call expires, or its client cancels or disconnects, only the waiting ends.',
+    'The work always continues, and the job is not touched.',
   ],
   [
     'qemu/callers-that-leave.test.ts',
@@ -153,7 +154,8 @@ const OF_ALL: readonly Row[] = [
   [
     'qemu/callers-that-leave.test.ts',
     'during an Abort that waits, pivot %s: it ends as asked',
-    'A client that leaves does not stop the ending',
+    'If the client disconnects, the job ends nevertheless.',
+    'Once the request is in the journal, the service carries it out, even after a restart.',
   ],
   [
     'qemu/plans.test.ts',

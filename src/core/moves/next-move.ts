@@ -98,12 +98,16 @@ const GOING_ROWS: Rows<Going> = {
     isTimeBound(s) &&
     record({ entry: 'cancel-requested', force: s.state === 'PIVOTING', timeIsUp: true }),
   // QEMU itself notices it only at its next write there, and until then such a copy looks READY.
-  'the service has closed its connection | still has the job | cancels the job by force: records `cancel-requested`': ({ state, asked }) =>
+  'the service has closed its connection | still has the job | cancels the job by force: records `cancel-requested`': ({
+    state,
+    asked,
+  }) =>
     asked.has('connectionBroken') &&
     state !== 'CANCELLING' &&
     !asked.has('complete') &&
     record({ entry: 'cancel-requested', force: true, connectionBroken: true }),
-  'running | has another speed limit, or has paused or resumed the job | records `speed`, `paused` or `resumed`, even if another client caused the change': observed,
+  'running | has another speed limit, or has paused or resumed the job | records `speed`, `paused` or `resumed`, even if another client caused the change':
+    observed,
   // A requested end comes before any change: a change that QEMU refuses would delay the end for ever.
   ...CANCEL_ROWS,
   ...PIVOT_ROWS,

@@ -5,18 +5,26 @@ const ALL_CALLS: readonly Row[] = [
   [
     'unit/core/rules/start-copy.test.ts',
     'are reported all at once, in the order of the fields',
-    'A start reports all its wrong arguments at once',
+    'A starting call reports all its invalid arguments together',
   ],
-  ['unit/core/rules/rebase.test.ts', 'are reported at once', 'A start reports all its wrong arguments at once'],
-  ['unit/core/rules/commit.test.ts', 'errors are reported at once', 'A start reports all its wrong arguments at once'],
+  [
+    'unit/core/rules/rebase.test.ts',
+    'are reported at once',
+    'A starting call reports all its invalid arguments together',
+  ],
+  [
+    'unit/core/rules/commit.test.ts',
+    'errors are reported at once',
+    'A starting call reports all its invalid arguments together',
+  ],
   ['qemu/bad-input.test.ts', '$what: $reason', 'A refused call has changed nothing and left nothing behind.'],
   [
     'qemu/any-request.test.ts',
     'has a typed answer that is not a bug, and leaves nothing behind',
     'A refused call has changed nothing and left nothing behind.',
   ],
-  ['qemu/bad-input.test.ts', 'all errors are reported at once', 'are BadRequest field violations'],
-  ['unit/grpc/status.test.ts', 'has the first ten of the fields that are wrong', 'field violations, at most 10.'],
+  ['qemu/bad-input.test.ts', 'all errors are reported at once', 'is a BadRequest field violation'],
+  ['unit/grpc/status.test.ts', 'has the first ten of the fields that are wrong', 'an error has at most 10.'],
   [
     'unit/client/calls.test.ts',
     'that was lost with the service may have happened',
@@ -25,8 +33,8 @@ const ALL_CALLS: readonly Row[] = [
   [
     'qemu/interference-jobs.test.ts',
     'cancels a copy whose pivot a caller waits for: that is not a success',
-    'An Abort with pivot that waits may fail with the error of the job that it ended.',
-    'With pivot it answers OK only if the job is COMPLETED.',
+    'An Abort with pivot that waits may fail with the error of the job.',
+    'With pivot, it answers OK only if the job is COMPLETED.',
   ],
   [
     'fault/oracle.test.ts',
@@ -52,7 +60,7 @@ const ALL_CALLS: readonly Row[] = [
   [
     'unit/grpc/bounds.test.ts',
     'the contract says how long a request may be, and how many calls and watches a connection may have',
-    'a request has at most 163840 bytes in total',
+    'A request has at most 163840 bytes in total',
     'A connection may have 500 calls at a time by default',
   ],
   [
@@ -63,56 +71,56 @@ const ALL_CALLS: readonly Row[] = [
   [
     'contract/door.test.ts',
     'the watches of a connection are limited, so that it can still make other calls',
-    'A watch beyond that, and a call beyond the limits of an address or of the server, is refused',
+    'refused with TOO_MANY_CALLS.',
   ],
   [
     'contract/door.test.ts',
     'beyond those of one address are refused, and are served when there is room',
-    'A watch beyond that, and a call beyond the limits of an address or of the server, is refused',
+    'An address and the server have limits too: a call beyond them is refused with TOO_MANY_CALLS.',
   ],
   ['contract/proto.test.ts', 'breaks no client of the released one', 'Existing ones keep their names, numbers and'],
   [
     'qemu/request-id.test.ts',
     '1,000 StartCopys with one id from 50 clients: one job',
-    'request_id, on every write, names one intended action',
+    'It names one intended action, so that a client may repeat the write.',
     'The same id with another body is refused with REQUEST_ID_REUSED',
   ],
   ['unit/core/rules/start-copy.test.ts', 'a request id that is too long', 'It has 1 to 128 printable ASCII characters'],
   [
     'unit/agent/job/request-ids.test.ts',
     'an id that is in use just now is in use for its caller alone',
-    'or with REQUEST_ID_IN_USE while the first call is being answered',
+    'It is refused with REQUEST_ID_IN_USE while the first call is being answered.',
     'Each caller has its own ids.',
   ],
   [
     'unit/core/job/retention.test.ts',
     'are forgotten when there are too many: the oldest, and none of the last day',
-    'An id is kept as long as its job, until at least 24 hours after the end of the job',
+    'The service keeps an id as long as the job of the call',
   ],
   [
     'qemu/request-id.test.ts',
     'holds for every kind of start, across a crash of the service, and when the job has ended',
-    "The same id with the same body gives the first answer's job",
-    'An id is kept as long as its job, until at least 24 hours after the end of the job, across restarts.',
+    'A repetition with the same id and the same body returns the job of the first call',
+    'until at least 24 hours after the end of the job, also across restarts.',
   ],
   [
     'qemu/promises.test.ts',
     'a repetition without an id is a second job, and a watch by the disk stays with the first',
     'An empty id gives no protection',
-    'after its end it may start a second job',
+    'After the end of the job, a repetition may start a second job.',
     'Empty to start with any plan.',
     'the watch stays with the job that the disk has at the start',
   ],
   [
     'qemu/promises.test.ts',
     'a Reclaim keeps no id: with another body it is another action',
-    'Reclaim may be repeated without an id, and keeps none.',
+    'Reclaim may be repeated without an id; the service does not keep its ids.',
     'It is not kept: a repetition with the same id looks again.',
   ],
   [
     'qemu/plans.test.ts',
     'of $what changes nothing, and matches the later job',
-    'validate_only, on the starting calls, runs every check, changes nothing',
+    'the call runs every check, changes nothing',
     'OK means that the job could have started at that moment.',
   ],
   ['qemu/plans.test.ts', 'of a start that would be refused is refused', 'OK means that the job could have started'],
@@ -127,20 +135,20 @@ const STARTS: readonly Row[] = [
   [
     'qemu/bad-input.test.ts',
     'QEMU refuses a step in the middle: the steps before it are undone',
-    'Answers when QEMU has accepted the job: a job that QEMU refuses is refused by the call.',
+    'If QEMU refuses the job, the call is refused.',
   ],
   [
     'qemu/copy-matrix.test.ts',
     '-$style, $shape to $destination, $ending ($bus)',
     'If the job ends before READY, the service removes the destination file that the job made.',
-    'After READY it keeps the file.',
-    'After READY the destination is a complete copy as of Outcome.as_of, and is kept.',
-    'The guest stays on the source.',
+    'If the job ends after READY, it keeps the file.',
+    'After READY, the destination is kept: it is a complete copy as of Outcome.as_of.',
+    'Without pivot, the guest stays on the source.',
   ],
   [
     'qemu/leftovers.test.ts',
     'the copy of a QEMU that died is not removed: the guest may have moved to it',
-    'It keeps the file if it cannot prove that the guest is on the source',
+    'But it keeps the file if it cannot prove that the guest is on the source',
     'Empty for all domains, also those that are gone.',
   ],
   [
@@ -152,7 +160,7 @@ const STARTS: readonly Row[] = [
     'qemu/bad-input.test.ts',
     'a second job on the disk, a pivot before READY, a job that has ended',
     'a repetition is refused with BLOCK_COPY_ACTIVE while the job runs',
-    'Before READY it is refused with JOB_NOT_READY.',
+    'Before READY, a pivot is refused with JOB_NOT_READY.',
   ],
   [
     'qemu/rebase.test.ts',
@@ -196,7 +204,7 @@ const STARTS: readonly Row[] = [
   [
     'qemu/reuse.test.ts',
     'an image that cannot show the contents below the active one is refused, and nothing is touched',
-    'A destination that is reused must already show the contents of that image',
+    "A destination that is reused must already show the contents of the source's backing image",
     'It refuses an obvious contradiction with REUSED_UNLIKE',
   ],
   [
@@ -207,22 +215,22 @@ const STARTS: readonly Row[] = [
   [
     'qemu/reuse.test.ts',
     'a difference of one sector is found, at byte %i, in each of three places',
-    'A difference is refused with REUSED_DIFFERS, which names the first sector.',
+    'If they differ, the call is refused with REUSED_DIFFERS, which names the first sector that differs.',
   ],
   [
     'qemu/reuse.test.ts',
     'a service that is restarted by %s undoes the start',
-    'A restart of the service ends it with VERIFY_BROKEN_OFF, and the start is taken back.',
+    'A restart of the service ends it with VERIFY_BROKEN_OFF, and the start is undone.',
   ],
   [
     'qemu/reuse.test.ts',
     'it can be cancelled: the start gets that error, and nothing is left',
-    'A STARTING job is given up: its steps are taken back, it is FAILED and forgotten',
+    'The call that started it fails with JOB_ENDED.',
   ],
   [
     'qemu/promises.test.ts',
     'a comparison is refused where QEMU has no driver quorum',
-    'QEMU needs its driver quorum, which some vendors leave out; otherwise QEMU_TOO_OLD.',
+    'The comparison needs the driver quorum, which some vendors leave out of their QEMU; otherwise QEMU_TOO_OLD.',
   ],
   [
     'unit/core/rules/start-copy.test.ts',
@@ -251,21 +259,32 @@ const STARTS: readonly Row[] = [
     'Absent for no limit.',
   ],
   [
+    'qemu/destinations.test.ts',
+    'a time limit that is kept changes nothing; with HOLD it is for READY only',
+    'With on_ready HOLD, the job must be READY within this time.',
+    'With PIVOT or FINISH, it must have ended.',
+  ],
+  [
+    'qemu/reuse.test.ts',
+    'a time limit ends it, too',
+    'The time_limit begins with the comparison, and also ends it; the call then fails with TIME_LIMIT_REACHED.',
+  ],
+  [
     'qemu/clock.test.ts',
     '%s ends no job with a time limit, and lets none be forgotten',
-    'It is counted by a clock that nobody can set',
+    'The service counts it with a clock that nobody can set',
   ],
   ['unit/core/job/ending.test.ts', 'is CANCELLED, and says so', 'CANCELLED, with the error TIME_LIMIT_REACHED.'],
   [
     'qemu/callers-that-leave.test.ts',
     'during StartCopy: the copy starts all the same',
-    'The deadline of a call, by contrast, never touches a job.',
-    'A client that leaves while the job is being started does not stop the start.',
+    'The deadline of a call is different: it never touches a job.',
+    'If the client disconnects while the job is being started, the start continues.',
   ],
   [
     'unit/core/disks.test.ts',
     'is accepted by its own name, and by no other',
-    'a start that would cause another one is refused with LOSS_NOT_ACCEPTED',
+    'A start that would cause another loss is refused with LOSS_NOT_ACCEPTED',
   ],
   [
     'unit/core/rules/labels.test.ts',
@@ -356,7 +375,7 @@ const PLANS: readonly Row[] = [
     'The steps of all phases, in order.',
     'equal plans have equal etags',
     'Empty if the exact command is only known when it is run.',
-    'Empty if there is nothing to take back.',
+    'Empty if there is nothing to undo.',
     /^Is never sent\.$/,
   ],
   [
@@ -392,7 +411,7 @@ const CHANGES_AND_ENDS: readonly Row[] = [
   [
     'unit/core/moves/next-move.test.ts',
     'a job that is paused is resumed on request, or for its end',
-    'A READY job that was paused by a client is resumed first',
+    'If a client has paused a READY job, the job is resumed first',
   ],
   [
     'unit/core/moves/next-move.test.ts',
@@ -402,7 +421,8 @@ const CHANGES_AND_ENDS: readonly Row[] = [
   [
     'unit/agent/job/request-end.test.ts',
     'with pivot fails with the error of the job, or with JOB_ENDED if it has none',
-    'Otherwise it fails with the error in Job.error, or with JOB_ENDED',
+    'Otherwise it fails with the error in Job.error.',
+    'If the job was cancelled and has no error, it fails with JOB_ENDED.',
   ],
   [
     'unit/agent/job/request-end.test.ts',
@@ -412,29 +432,29 @@ const CHANGES_AND_ENDS: readonly Row[] = [
   [
     'unit/agent/job/request-end.test.ts',
     'with pivot is refused while the job is being cancelled',
-    'and so is an Abort with pivot while the job is being cancelled',
+    'An Abort with pivot is refused with JOB_ENDING while the job is being cancelled.',
   ],
   [
     'unit/core/moves/memory.test.ts',
     'is given up half a minute after its end by force was requested, and after the last answer of QEMU',
-    'only `force` gives the job up then',
-    'has been silent for 30 seconds, the job is given up:',
+    'only an Abort with `force` gives the job up then',
+    'has not answered for 30 seconds, the service gives the job up:',
   ],
   [
     'qemu/sight.test.ts',
     'and its QEMU does not answer: by force its jobs are given up, and cancelled when QEMU is back',
-    'If QEMU is silent, no step can be taken back',
-    'the job ends with the result that QEMU reported',
+    'If QEMU does not answer, no step can be undone',
+    'the job ends with that result',
   ],
   [
     'qemu/request-id.test.ts',
     'of an Abort, a SetSpeed and a Pause: later changes stay',
-    'Without one, a repetition after the end is refused with JOB_ENDED.',
+    'Without a request_id, a repetition after the end is refused with JOB_ENDED.',
   ],
   [
     'qemu/callers-that-leave.test.ts',
     'async Abort answers at once, and the job ends as requested',
-    'Answers when the request is written down, without waiting for the end.',
+    'The call answers when the request is in the journal, and does not wait for the end of the job.',
   ],
 ];
 
@@ -614,7 +634,7 @@ const LEFTOVERS: readonly Row[] = [
     'the file of a copy by force after READY: listed, and removed on request',
     'Idempotent: a leftover that is gone already counts as reclaimed.',
     'If not set, the call reports what it would do, and removes nothing.',
-    'Cancels without writing out the dirty data, also after READY; the destination is STALE then.',
+    'After READY, the destination is STALE then.',
     'If it is gone already, its id alone.',
   ],
   [

@@ -156,8 +156,8 @@ const DESTINATIONS: readonly Row[] = [
   [
     'qemu/destinations.test.ts',
     'if it is probed on request, the secret is not opened',
-    'It is never opened together with a file that the header names and that is in a folder that is not allowed.',
-    'With a QEMU that does not write zeroes (10.1 and newer) this holds for any copy, and the backing chain is kept.',
+    'A reused file is never opened together with a file that its header names and that is in a folder that is not allowed.',
+    'QEMU 10.1 and newer do not write zeroes: with them the backing chain must be complete for any copy, and is kept.',
   ],
   [
     'unit/agent/files/own-chain.test.ts',
@@ -177,7 +177,8 @@ const DESTINATIONS: readonly Row[] = [
   [
     'qemu/destinations.test.ts',
     'it gets a header only if its reuse was requested, and is probed then',
-    'It is formatted (it gets a header) only with reuse_external; without reuse_external only RAW is written',
+    'It is formatted (it gets a header) only with reuse_external.',
+    'Without reuse_external only RAW is written: another format is refused with DESTINATION_EXISTS.',
     "A raw copy needs a device of exactly the disk's size; otherwise SIZE_MISMATCH.",
   ],
   [
@@ -201,7 +202,7 @@ const DESTINATIONS: readonly Row[] = [
   [
     'unit/core/rules/start-copy.test.ts',
     'do not include encryption of qcow2, which is the format then',
-    'The format is QCOW2 then, also if it is UNSPECIFIED',
+    'With encryption, the format is QCOW2, also if it is UNSPECIFIED',
   ],
   ['unit/core/rules/start-copy.test.ts', 'encryption over NBD', 'RAW and nbd are refused with FIELD_INVALID.'],
   ['unit/core/rules/start-copy.test.ts', 'encryption of raw', 'RAW and nbd are refused with FIELD_INVALID.'],
@@ -247,7 +248,9 @@ const OUTCOMES: readonly Row[] = [
   [
     'unit/core/job/outcome.test.ts',
     'after an unforced end is a copy as of the last moment it was seen to follow: %s',
-    'the last moment at which the copy was seen to follow the guest, or the start of the job if it was never seen to',
+    "The time up to which the destination has all of the guest's writes",
+    'It is the last time at which the service saw that the copy followed the guest.',
+    'If it never saw that, it is the time at which the job started.',
   ],
   [
     'unit/core/job/outcome.test.ts',
@@ -326,7 +329,7 @@ const JOBS: readonly Row[] = [
   [
     'unit/core/job/progress.test.ts',
     'caught up without READY is one byte short',
-    "Concluded from QEMU's own ready status, never from current_bytes == end_bytes.",
+    'The service relies on the status ready of QEMU, and never compares current_bytes with end_bytes.',
   ],
   [
     'unit/core/moves/next-move.test.ts',

@@ -152,7 +152,7 @@ test('a text without a bound is found at once', () => {
 test('the contract says how long a request may be, and how many calls and watches a connection may have', async () => {
   const proto = await readFile(join(import.meta.dirname, '../../../proto/blockjob/v1/block_job_service.proto'), 'utf8');
   const said = proto.replaceAll(/\n\/\/ +/g, ' ');
-  expect(said).toContain(`a request has at most ${REQUEST_BYTES} bytes in total`);
+  expect(said).toContain(`A request has at most ${REQUEST_BYTES} bytes in total`);
   const { streams } = CALLER_LIMITS;
   const watches = new Connection({} as ServerHttp2Session, 'peer', {
     streams,
@@ -161,7 +161,7 @@ test('the contract says how long a request may be, and how many calls and watche
     waitsForPlaces: false,
   }).mostLasting;
   expect(said).toContain(
-    `A connection may have ${streams} calls at a time by default; ${watches} of them may be watches`,
+    `A connection may have ${streams} calls at a time by default. At most ${watches} of them may be watches`,
   );
 });
 

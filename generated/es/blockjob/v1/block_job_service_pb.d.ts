@@ -35,11 +35,15 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
 
   /**
    * Copies the active image only. A destination that is created gets the source's backing image as backing file. A
-   * destination that is reused must already show the contents of that image, and keeps its own backing file. The
-   * service cannot see whether it does, and relies on the caller. It refuses an obvious contradiction with
-   * REUSED_UNLIKE, and Outcome.safe_to_delete does not list the source. It does not rely on the caller with
-   * verify_reused, or if the destination has no data and that very image as its backing file. Outcome.evidence says
-   * which. A created raw destination is refused with SHALLOW_INTO_RAW, unless the source is raw too. libvirt:
+   * destination that is reused must already show the contents of the source's backing image, and keeps its own backing
+   * file. The service does not check these contents, and relies on the caller, except in the two cases below. It
+   * refuses an obvious contradiction with REUSED_UNLIKE. If it relies on the caller, Outcome.safe_to_delete does not
+   * list the source. Outcome.evidence says whether it relied on the caller.
+   *
+   * It does not rely on the caller in two cases. With verify_reused, QEMU compares the contents. If the destination has
+   * no data, and its backing file is exactly that backing image, no comparison is needed.
+   *
+   * A created raw destination is refused with SHALLOW_INTO_RAW, unless the source is raw too. libvirt:
    * VIR_DOMAIN_BLOCK_COPY_SHALLOW. QEMU: sync=top.
    *
    * @generated from field: bool shallow = 3;
@@ -47,16 +51,17 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   shallow: boolean;
 
   /**
-   * Uses an existing destination instead of creating one. Without shallow all of its contents are overwritten. libvirt:
-   * VIR_DOMAIN_BLOCK_COPY_REUSE_EXT.
+   * Uses an existing destination instead of creating one. Without shallow, the copy overwrites all of its contents.
+   * libvirt: VIR_DOMAIN_BLOCK_COPY_REUSE_EXT.
    *
    * @generated from field: bool reuse_external = 4;
    */
   reuseExternal: boolean;
 
   /**
-   * Writes the backing file's name into the created destination relative to its folder. Needs shallow, a destination
-   * that is created and not raw, and a source that has a backing image; otherwise RELATIVE_UNSUPPORTED.
+   * Writes the name of the backing file into the created destination, relative to the destination's folder. Needs
+   * shallow, a destination that is created and not raw, and a source that has a backing image; otherwise
+   * RELATIVE_UNSUPPORTED.
    *
    * @generated from field: bool relative_backing = 5;
    */
@@ -70,18 +75,19 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   bandwidthBytesPerSecond: bigint;
 
   /**
-   * The unit of dirty tracking in bytes: a power of two, 512 to 67108864 (64 MiB), otherwise GRANULARITY_INVALID. 0 for
-   * the choice of QEMU. Under small random writes 4096 converges if larger units do not; it costs memory: disk size /
-   * granularity / 8 bytes.
+   * The unit of dirty tracking in bytes: a power of two, 512 to 67108864 (64 MiB), otherwise GRANULARITY_INVALID. 0
+   * means that QEMU chooses. If the guest makes small random writes, a copy may become READY with 4096 and not with a
+   * larger unit. A smaller unit needs more memory: disk size / granularity / 8 bytes.
    *
    * @generated from field: int64 granularity_bytes = 7;
    */
   granularityBytes: bigint;
 
   /**
-   * The data in flight in bytes: up to 268435456 (256 MiB), otherwise BUFFER_INVALID. QEMU rounds it up to the
-   * granularity, and allocates it while the copy runs. 0 means 16 MiB. A smaller value is raised to 16 MiB, and the
-   * plan's notes say so: with less, QEMU miscounts the remaining bytes, and can crash on a slow destination.
+   * The most data that QEMU copies at a time, in bytes: up to 268435456 (256 MiB), otherwise BUFFER_INVALID. QEMU
+   * rounds it up to the granularity, and allocates it while the copy runs. 0 means 16 MiB. A smaller value is raised to
+   * 16 MiB, and the plan's notes say so: with a smaller buffer, QEMU reports wrong remaining bytes, and can crash if
+   * the destination is slow.
    *
    * @generated from field: int64 buffer_bytes = 8;
    */
@@ -110,11 +116,12 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   onNoSpace: OnNoSpace;
 
   /**
-   * The longest time from acceptance until READY (HOLD), or until the end (PIVOT, FINISH). It includes pauses, and
-   * times in which the service was down. It is counted by a clock that nobody can set: a jump of the host's clock
-   * changes nothing. 1 second to 30 days, otherwise FIELD_INVALID. Absent for no limit. After this time the service
-   * ends the job without a pivot: CANCELLED, with the error TIME_LIMIT_REACHED. The deadline of a call, by contrast,
-   * never touches a job.
+   * The time limit of the job: 1 second to 30 days, otherwise FIELD_INVALID. Absent for no limit. The time begins when
+   * the service accepts the job. With on_ready HOLD, the job must be READY within this time. With PIVOT or FINISH, it
+   * must have ended. The time includes pauses, and times in which the service was down. The service counts it with a
+   * clock that nobody can set: a jump of the host's clock changes nothing. When the time is over, the service ends the
+   * job without a pivot: the job is CANCELLED, with the error TIME_LIMIT_REACHED. The deadline of a call is different:
+   * it never touches a job.
    *
    * @generated from field: google.protobuf.Duration time_limit = 12;
    */
@@ -135,8 +142,8 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   validateOnly: boolean;
 
   /**
-   * Whether the guest is paused for the pivot of on_ready PIVOT. UNSPECIFIED means AUTO. Without effect for other
-   * values of on_ready.
+   * Whether the guest is paused for the pivot of on_ready PIVOT. UNSPECIFIED means AUTO. The field has no effect with
+   * other values of on_ready.
    *
    * @generated from field: blockjob.v1.PauseGuest pause_guest = 15;
    */
@@ -151,24 +158,25 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   planEtag: string;
 
   /**
-   * The losses that the caller accepts; a start that would cause another one is refused with LOSS_NOT_ACCEPTED. At most
-   * 64.
+   * The losses that the caller accepts. A start that would cause another loss is refused with LOSS_NOT_ACCEPTED. At
+   * most 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 17;
    */
   accept: Accept[];
 
   /**
-   * Compares the contents that a shallow copy reuses, before the copy begins. Needs shallow, and reuse_external or nbd;
-   * otherwise FIELD_INVALID. QEMU reads and compares the whole destination and the image below the active one, within
-   * bandwidth_bytes_per_second; zeroes are not read. A difference is refused with REUSED_DIFFERS, which names the first
-   * sector. The outcome then does not rely on the caller.
+   * Before the copy begins, QEMU compares the contents of the reused destination with those of the source's backing
+   * image. Needs shallow, and reuse_external or nbd; otherwise FIELD_INVALID. QEMU reads both images completely, except
+   * zeroes, within bandwidth_bytes_per_second. If they differ, the call is refused with REUSED_DIFFERS, which names the
+   * first sector that differs. If they are equal, the outcome does not rely on the caller.
    *
-   * The call waits for the comparison, which may be long; the job is STARTING, and Progress.verified_bytes shows how
-   * far it is. A client that leaves does not end it. Abort ends it, and so does time_limit, which begins with it (the
-   * answer is TIME_LIMIT_REACHED then). A restart of the service ends it with VERIFY_BROKEN_OFF, and the start is taken
-   * back. QEMU needs its driver quorum, which some vendors leave out; otherwise QEMU_TOO_OLD. If the destination has no
-   * data, and its backing file is that very image, nothing is read.
+   * The call waits for the comparison, which may take a long time. Meanwhile the job is STARTING, and
+   * Progress.verified_bytes shows how far the comparison is. If the client disconnects, the comparison continues. An
+   * Abort ends it. The time_limit begins with the comparison, and also ends it; the call then fails with
+   * TIME_LIMIT_REACHED. A restart of the service ends it with VERIFY_BROKEN_OFF, and the start is undone. The
+   * comparison needs the driver quorum, which some vendors leave out of their QEMU; otherwise QEMU_TOO_OLD. If the
+   * destination has no data, and its backing file is exactly that backing image, nothing is read.
    *
    * @generated from field: bool verify_reused = 18;
    */
@@ -288,8 +296,8 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
   planEtag: string;
 
   /**
-   * The losses that the caller accepts; a start that would cause another one is refused with LOSS_NOT_ACCEPTED. At most
-   * 64.
+   * The losses that the caller accepts. A start that would cause another loss is refused with LOSS_NOT_ACCEPTED. At
+   * most 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 8;
    */
@@ -416,8 +424,8 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
   planEtag: string;
 
   /**
-   * The losses that the caller accepts; a start that would cause another one is refused with LOSS_NOT_ACCEPTED. At most
-   * 64.
+   * The losses that the caller accepts. A start that would cause another loss is refused with LOSS_NOT_ACCEPTED. At
+   * most 64.
    *
    * @generated from field: repeated blockjob.v1.Accept accept = 9;
    */
@@ -567,8 +575,8 @@ export declare type PlanStep = Message<"blockjob.v1.PlanStep"> & {
   run: string;
 
   /**
-   * The command that takes the step back, in the same notation. It does no harm if the step never happened. Empty if
-   * there is nothing to take back.
+   * The command that undoes the step, in the same notation. It does no harm if the step never happened. Empty if there
+   * is nothing to undo.
    *
    * @generated from field: string undo = 4;
    */
@@ -1041,33 +1049,36 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
   job?: JobRef | undefined;
 
   /**
-   * Makes the guest run on the destination. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT.
+   * Pivots: the guest runs on the destination. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT.
    *
    * @generated from field: bool pivot = 2;
    */
   pivot: boolean;
 
   /**
-   * Answers when the request is written down, without waiting for the end. The job is PIVOTING or CANCELLING then;
-   * WatchJob and GetInfo report its end. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC.
+   * The call answers when the request is in the journal, and does not wait for the end of the job. The job is PIVOTING
+   * or CANCELLING then. WatchJob and GetInfo report its end. libvirt: VIR_DOMAIN_BLOCK_JOB_ABORT_ASYNC.
    *
    * @generated from field: bool return_immediately = 3;
    */
   returnImmediately: boolean;
 
   /**
-   * Cancels without writing out the dirty data, also after READY; the destination is STALE then. For a destination that
-   * hangs. Not with pivot: FLAGS_EXCLUSIVE. QEMU: force; yank for a hung NBD connection. If the job's QEMU has been
-   * silent for 30 seconds, the job is given up: UNRESOLVED, and nothing is deleted. If the work of the job is over and
-   * its clean-up in QEMU is not, the job ends with the result that QEMU reported.
+   * Cancels the job without copying the data that is not at the destination yet. Use it if the destination hangs. After
+   * READY, the destination is STALE then. With pivot it is refused with FLAGS_EXCLUSIVE. QEMU: force; yank for an NBD
+   * connection that hangs.
+   *
+   * If the job's QEMU has not answered for 30 seconds, the service gives the job up: the job is UNRESOLVED, and nothing
+   * is deleted. If QEMU has already reported the result, the job ends with that result; its clean-up in QEMU is left
+   * out.
    *
    * @generated from field: bool force = 4;
    */
   force: boolean;
 
   /**
-   * Whether the guest is paused for the pivot. UNSPECIFIED means AUTO. Without pivot it applies to the end of a copy in
-   * write_mode BLOCKING, at which some QEMU versions crash under load.
+   * Whether the guest is paused for the pivot. UNSPECIFIED means AUTO. Without pivot, the field applies to the end of a
+   * copy in write_mode BLOCKING: some QEMU versions crash at this end if the guest writes much.
    *
    * @generated from field: blockjob.v1.PauseGuest pause_guest = 5;
    */
@@ -1094,7 +1105,7 @@ export declare const AbortRequestSchema: GenMessage<AbortRequest>;
  */
 export declare type AbortResponse = Message<"blockjob.v1.AbortResponse"> & {
   /**
-   * The job: ended, or with `return_immediately` as it is now.
+   * The job: after its end, or with `return_immediately` as it is now.
    *
    * @generated from field: blockjob.v1.Job job = 1;
    */
@@ -1841,45 +1852,48 @@ export declare const CommitFlagSchema: GenEnum<CommitFlag>;
  *
  * For all calls:
  *
- * - A client's deadline, cancellation or disconnect ends the waiting, never the work, and never touches a job. A client
- *   that gets no answer to a write repeats the write with the same request_id, or reads the result with ListJobs.
- * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Arguments that are wrong by
- *   themselves are BadRequest field violations, at most 10. A start reports all its wrong arguments at once; another
- *   call may report the first ones alone.
+ * - A starting call is StartCopy, Rebase or Commit. A write is a call that changes something; a read is any other call.
+ * - If the deadline of a call expires, or its client cancels or disconnects, only the waiting ends. The work always
+ *   continues, and the job is not touched. A client that gets no answer to a write repeats the write with the same
+ *   request_id, or reads the result with ListJobs.
+ * - An error has a google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). An argument that can never
+ *   be valid is a BadRequest field violation; an error has at most 10. A starting call reports all its invalid
+ *   arguments together; another call may report only the first ones.
  * - A refused call has changed nothing and left nothing behind. There are two exceptions. A call that fails with
  *   UNAVAILABLE may have had an effect: repeat it with the same request_id. An Abort with pivot that waits may fail
- *   with the error of the job that it ended.
+ *   with the error of the job. The job has ended then.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN, CALLER_NOT_ALLOWED,
  *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED, VERSIONS_DIFFER and BUG; and every write with
  *   REQUEST_ID_REUSED, REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE,
  *   QEMU_UNREACHABLE, REFUSED_BY_QEMU and DRAINING.
  * - If the policy does not let a caller read a domain, each call answers as if the domain did not exist.
- *   CALLER_NOT_ALLOWED is for callers that may read the domain, but not do what they asked for.
- * - A read never waits until a write is answered. While QEMU formats the new image of a start, a read that asks this
- *   QEMU for its disks waits for the image, at most 5 seconds.
- * - A text has at most the bytes that its field names, and a list at most the elements; a request has at most 163840
- *   bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request is
- *   refused with RESOURCE_EXHAUSTED without being read.
- * - A connection may have 500 calls at a time by default; 400 of them may be watches. Further calls on the connection
- *   wait in the client. A watch beyond that, and a call beyond the limits of an address or of the server, is refused
- *   with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
- * - The contract grows by calls, fields, enum values and members of oneofs. Existing ones keep their names, numbers and
- *   meanings. A greater number of an enum does not mean a later or a larger value. A client does not treat an unknown
- *   value as one of those that it knows: Job.end_time says whether a job has ended, in any state.
+ *   CALLER_NOT_ALLOWED is for a caller that may read the domain, but may not make this call for it.
+ * - A read never waits until a write is answered. It may wait only while QEMU formats the new image of a start: a read
+ *   of the disks of this QEMU then waits for the image, at most 5 seconds.
+ * - The comment of a field names the longest text, in bytes, or the longest list, in elements. A request has at most
+ *   163840 bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request
+ *   is refused with RESOURCE_EXHAUSTED without being read.
+ * - A connection may have 500 calls at a time by default. At most 400 of them may be watches: a further watch is
+ *   refused with TOO_MANY_CALLS. Further calls on the connection wait in the client. An address and the server have
+ *   limits too: a call beyond them is refused with TOO_MANY_CALLS. This error has google.rpc.RetryInfo.
+ * - A newer version of the contract may add calls, fields, enum values and members of oneofs. Existing ones keep their
+ *   names, numbers and meanings. A greater number of an enum does not mean a later or larger value. A client does not
+ *   treat an unknown enum value as one that it knows. For example, if Job.state is unknown, Job.end_time says whether
+ *   the job has ended.
  *
- * request_id, on every write, names one intended action, so that the write may be repeated. It has 1 to 128 printable
- * ASCII characters without spaces, for instance a UUID; otherwise FIELD_INVALID. Each caller has its own ids. The same
- * id with the same body gives the first answer's job, as it is now. The same id with another body is refused with
- * REQUEST_ID_REUSED, or with REQUEST_ID_IN_USE while the first call is being answered. An id is kept as long as its
- * job, until at least 24 hours after the end of the job, across restarts. The id of a refused call is not kept, and may
- * be used again. An empty id gives no protection: a repetition is a second action. Reclaim may be repeated without an
- * id, and keeps none.
+ * Every write has a request_id. It names one intended action, so that a client may repeat the write. It has 1 to 128
+ * printable ASCII characters without spaces, for instance a UUID; otherwise FIELD_INVALID. Each caller has its own ids.
+ * A repetition with the same id and the same body returns the job of the first call, as it is now. The same id with
+ * another body is refused with REQUEST_ID_REUSED. It is refused with REQUEST_ID_IN_USE while the first call is being
+ * answered. The service keeps an id as long as the job of the call: until at least 24 hours after the end of the job,
+ * also across restarts. The id of a refused call is not kept, and may be used again. An empty id gives no protection: a
+ * repetition is a second action. Reclaim may be repeated without an id; the service does not keep its ids.
  *
- * validate_only, on the starting calls, runs every check, changes nothing, and answers with the plan instead of a job.
- * OK means that the job could have started at that moment.
+ * A starting call has validate_only. If it is set, the call runs every check, changes nothing, and answers with the
+ * plan instead of a job. OK means that the job could have started at that moment.
  *
- * plan_etag, on the starting calls, binds the call to a plan that was read before. If the plan would be different now,
- * the call is refused with PLAN_CHANGED.
+ * A starting call has plan_etag, the Plan.etag of a plan that the client has read before. If the plan would be
+ * different now, the call is refused with PLAN_CHANGED.
  *
  * @generated from service blockjob.v1.BlockJobService
  */
@@ -1887,12 +1901,13 @@ export declare const BlockJobService: GenService<{
   /**
    * Starts a copy of a disk into a destination. libvirt: virDomainBlockCopy. QEMU: blockdev-mirror.
    *
-   * Answers when QEMU has accepted the job: a job that QEMU refuses is refused by the call. Job.state and WatchJob
-   * report later changes; with on_ready the service ends the job by itself.
+   * The call answers when QEMU has accepted the job. If QEMU refuses the job, the call is refused. Job.state and
+   * WatchJob report later changes. With on_ready PIVOT or FINISH, the service ends the job by itself.
    *
-   * If the job ends before READY, the service removes the destination file that the job made. It keeps the file if it
-   * cannot prove that the guest is on the source, for instance after QEMU has ended; Outcome.destination_removed says
-   * which. After READY it keeps the file. It never removes a destination that the job did not make.
+   * If the job ends before READY, the service removes the destination file that the job made. But it keeps the file if
+   * it cannot prove that the guest is on the source, for instance after QEMU has ended. If the job ends after READY, it
+   * keeps the file. Outcome.destination_removed says whether it removed the file. It never removes a destination that
+   * the job did not make.
    *
    * Fails with PATH_NOT_ABSOLUTE, BANDWIDTH_OUT_OF_RANGE, GRANULARITY_INVALID, BUFFER_INVALID, NOT_A_BLOCK_DEVICE,
    * DOMAIN_NOT_FOUND, DISK_NOT_FOUND, DESTINATION_MISSING, DESTINATION_EXISTS, BLOCK_COPY_ACTIVE, BLOCK_JOB_ACTIVE,
@@ -1903,10 +1918,10 @@ export declare const BlockJobService: GenService<{
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
    * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED.
    *
-   * Idempotent with a request_id. Without one, a repetition is refused with BLOCK_COPY_ACTIVE while the job runs; after
-   * its end it may start a second job.
+   * Idempotent with a request_id. Without a request_id, a repetition is refused with BLOCK_COPY_ACTIVE while the job
+   * runs. After the end of the job, a repetition may start a second job.
    *
-   * A client that leaves while the job is being started does not stop the start.
+   * If the client disconnects while the job is being started, the start continues.
    *
    * @generated from rpc blockjob.v1.BlockJobService.StartCopy
    */
@@ -2051,42 +2066,44 @@ export declare const BlockJobService: GenService<{
   /**
    * Ends a job. libvirt: virDomainBlockJobAbort. QEMU: job-complete with pivot, block-job-cancel without.
    *
-   * Without pivot, before READY, the job is cancelled, and the destination file is removed if the job made it. After
-   * READY the destination is a complete copy as of Outcome.as_of, and is kept. The guest stays on the source. A
-   * cancelled pull or commit leaves a valid chain and may be started again.
+   * Without pivot, the guest stays on the source. Before READY, the job is cancelled, and the destination file is
+   * removed if the job made it. After READY, the destination is kept: it is a complete copy as of Outcome.as_of. If a
+   * pull or a commit is cancelled, the chain is valid, and the job may be started again.
    *
-   * With pivot, the guest runs on the destination, or for an active commit on `base`. Before READY it is refused with
-   * JOB_NOT_READY. The call waits for a short drain inside QEMU. A pivot changes the running QEMU, not the
-   * configuration of the VM. The VM must be started next time with the image that Outcome.next_start_path names.
+   * With pivot, the guest runs on the destination. For an active commit, it runs on `base`. Before READY, a pivot is
+   * refused with JOB_NOT_READY. While QEMU drains its requests (its status standby, usually short), the pivot waits. A
+   * pivot changes the running QEMU, not the configuration of the VM. The VM must be started next time with the image
+   * that Outcome.next_start_path names.
    *
-   * Waits for the end unless `return_immediately` is set, also if the same end was requested before. Without pivot it
-   * then answers OK if the job has ended in any state, so read job.state (a cancel that came too late ends in
-   * COMPLETED). With pivot it answers OK only if the job is COMPLETED. Otherwise it fails with the error in Job.error,
-   * or with JOB_ENDED if the job has no error because it was cancelled.
+   * The call waits for the end of the job, unless `return_immediately` is set. It also waits if the same end was
+   * requested before. Without pivot, it answers OK when the job has ended in any state, so read job.state. For example,
+   * a cancel that came too late ends in COMPLETED. With pivot, it answers OK only if the job is COMPLETED. Otherwise it
+   * fails with the error in Job.error. If the job was cancelled and has no error, it fails with JOB_ENDED.
    *
-   * A READY job that was paused by a client is resumed first, so that it ends with a complete copy. A job that waits
-   * for space or for storage is cancelled as with `force`: for a complete copy, correct the cause and Resume it first.
+   * If a client has paused a READY job, the job is resumed first, so that it ends with a complete copy. A job that
+   * waits for space or for storage is cancelled as with `force`. For a complete copy, correct the cause and call Resume
+   * before Abort.
    *
-   * Without `force` a READY copy ends when it has all of the guest's writes. While the guest writes faster than the
-   * copy, or the destination hangs, the job is CANCELLING. An Abort with `force` does not wait for the writes. Some
-   * QEMU versions wait for a hanging destination in spite of it.
+   * Without `force`, a READY copy ends when it has all of the guest's writes. Until then the job is CANCELLING, for
+   * instance while the guest writes faster than QEMU copies, or while the destination hangs. An Abort with `force` does
+   * not wait for the writes. But some QEMU versions still wait for a destination that hangs.
    *
-   * An Abort with `force` during a pivot tries to cancel the pivot; it may come too late. An Abort without `force` and
-   * without pivot is refused with JOB_ENDING during a pivot, and so is an Abort with pivot while the job is being
-   * cancelled.
+   * An Abort with `force` during a pivot tries to cancel the pivot, and may come too late. An Abort without `force` and
+   * without pivot is refused with JOB_ENDING during a pivot. An Abort with pivot is refused with JOB_ENDING while the
+   * job is being cancelled.
    *
-   * A STARTING job is given up: its steps are taken back, it is FAILED and forgotten, and the call that started it
-   * fails with JOB_ENDED. An Abort with pivot waits for the end of the start. If QEMU is silent, no step can be taken
-   * back: only `force` gives the job up then. If the folder of the destination hangs for the service itself, the Abort
-   * waits for the folder, also with `force`.
+   * An Abort without pivot ends a STARTING job: the service undoes its steps. The job is FAILED, and the service
+   * forgets it. The call that started it fails with JOB_ENDED. An Abort with pivot waits until the start has ended. If
+   * QEMU does not answer, no step can be undone: only an Abort with `force` gives the job up then. If the folder of the
+   * destination hangs for the service itself, an Abort waits for the folder, even with `force`.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force); with pivot also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED:
-   * the job continues then. Idempotent with a request_id. Without one, a repetition after the end is refused with
-   * JOB_ENDED.
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED if pivot
+   * is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * refused with JOB_ENDED.
    *
-   * A client that leaves does not stop the ending: once the request is written down, it is carried out, also across a
-   * restart of the service.
+   * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it
+   * out, even after a restart.
    *
    * @generated from rpc blockjob.v1.BlockJobService.Abort
    */

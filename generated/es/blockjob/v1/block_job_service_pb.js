@@ -330,45 +330,48 @@ export const CommitFlag = /*@__PURE__*/
  *
  * For all calls:
  *
- * - A client's deadline, cancellation or disconnect ends the waiting, never the work, and never touches a job. A client
- *   that gets no answer to a write repeats the write with the same request_id, or reads the result with ListJobs.
- * - Errors carry google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). Arguments that are wrong by
- *   themselves are BadRequest field violations, at most 10. A start reports all its wrong arguments at once; another
- *   call may report the first ones alone.
+ * - A starting call is StartCopy, Rebase or Commit. A write is a call that changes something; a read is any other call.
+ * - If the deadline of a call expires, or its client cancels or disconnects, only the waiting ends. The work always
+ *   continues, and the job is not touched. A client that gets no answer to a write repeats the write with the same
+ *   request_id, or reads the result with ListJobs.
+ * - An error has a google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). An argument that can never
+ *   be valid is a BadRequest field violation; an error has at most 10. A starting call reports all its invalid
+ *   arguments together; another call may report only the first ones.
  * - A refused call has changed nothing and left nothing behind. There are two exceptions. A call that fails with
  *   UNAVAILABLE may have had an effect: repeat it with the same request_id. An Abort with pivot that waits may fail
- *   with the error of the job that it ended.
+ *   with the error of the job. The job has ended then.
  * - Besides the reasons named at each call, every call may fail with FIELD_INVALID, CALLER_UNKNOWN, CALLER_NOT_ALLOWED,
  *   GATEWAY_HEADER_INVALID, HOST_UNREACHABLE, NOT_IMPLEMENTED, VERSIONS_DIFFER and BUG; and every write with
  *   REQUEST_ID_REUSED, REQUEST_ID_IN_USE, NOT_OWNER, OWNER_UNKNOWN, OWNERSHIP_STALE, DIRECTORY_UNREACHABLE,
  *   QEMU_UNREACHABLE, REFUSED_BY_QEMU and DRAINING.
  * - If the policy does not let a caller read a domain, each call answers as if the domain did not exist.
- *   CALLER_NOT_ALLOWED is for callers that may read the domain, but not do what they asked for.
- * - A read never waits until a write is answered. While QEMU formats the new image of a start, a read that asks this
- *   QEMU for its disks waits for the image, at most 5 seconds.
- * - A text has at most the bytes that its field names, and a list at most the elements; a request has at most 163840
- *   bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request is
- *   refused with RESOURCE_EXHAUSTED without being read.
- * - A connection may have 500 calls at a time by default; 400 of them may be watches. Further calls on the connection
- *   wait in the client. A watch beyond that, and a call beyond the limits of an address or of the server, is refused
- *   with TOO_MANY_CALLS, which has google.rpc.RetryInfo.
- * - The contract grows by calls, fields, enum values and members of oneofs. Existing ones keep their names, numbers and
- *   meanings. A greater number of an enum does not mean a later or a larger value. A client does not treat an unknown
- *   value as one of those that it knows: Job.end_time says whether a job has ended, in any state.
+ *   CALLER_NOT_ALLOWED is for a caller that may read the domain, but may not make this call for it.
+ * - A read never waits until a write is answered. It may wait only while QEMU formats the new image of a start: a read
+ *   of the disks of this QEMU then waits for the image, at most 5 seconds.
+ * - The comment of a field names the longest text, in bytes, or the longest list, in elements. A request has at most
+ *   163840 bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request
+ *   is refused with RESOURCE_EXHAUSTED without being read.
+ * - A connection may have 500 calls at a time by default. At most 400 of them may be watches: a further watch is
+ *   refused with TOO_MANY_CALLS. Further calls on the connection wait in the client. An address and the server have
+ *   limits too: a call beyond them is refused with TOO_MANY_CALLS. This error has google.rpc.RetryInfo.
+ * - A newer version of the contract may add calls, fields, enum values and members of oneofs. Existing ones keep their
+ *   names, numbers and meanings. A greater number of an enum does not mean a later or larger value. A client does not
+ *   treat an unknown enum value as one that it knows. For example, if Job.state is unknown, Job.end_time says whether
+ *   the job has ended.
  *
- * request_id, on every write, names one intended action, so that the write may be repeated. It has 1 to 128 printable
- * ASCII characters without spaces, for instance a UUID; otherwise FIELD_INVALID. Each caller has its own ids. The same
- * id with the same body gives the first answer's job, as it is now. The same id with another body is refused with
- * REQUEST_ID_REUSED, or with REQUEST_ID_IN_USE while the first call is being answered. An id is kept as long as its
- * job, until at least 24 hours after the end of the job, across restarts. The id of a refused call is not kept, and may
- * be used again. An empty id gives no protection: a repetition is a second action. Reclaim may be repeated without an
- * id, and keeps none.
+ * Every write has a request_id. It names one intended action, so that a client may repeat the write. It has 1 to 128
+ * printable ASCII characters without spaces, for instance a UUID; otherwise FIELD_INVALID. Each caller has its own ids.
+ * A repetition with the same id and the same body returns the job of the first call, as it is now. The same id with
+ * another body is refused with REQUEST_ID_REUSED. It is refused with REQUEST_ID_IN_USE while the first call is being
+ * answered. The service keeps an id as long as the job of the call: until at least 24 hours after the end of the job,
+ * also across restarts. The id of a refused call is not kept, and may be used again. An empty id gives no protection: a
+ * repetition is a second action. Reclaim may be repeated without an id; the service does not keep its ids.
  *
- * validate_only, on the starting calls, runs every check, changes nothing, and answers with the plan instead of a job.
- * OK means that the job could have started at that moment.
+ * A starting call has validate_only. If it is set, the call runs every check, changes nothing, and answers with the
+ * plan instead of a job. OK means that the job could have started at that moment.
  *
- * plan_etag, on the starting calls, binds the call to a plan that was read before. If the plan would be different now,
- * the call is refused with PLAN_CHANGED.
+ * A starting call has plan_etag, the Plan.etag of a plan that the client has read before. If the plan would be
+ * different now, the call is refused with PLAN_CHANGED.
  *
  * @generated from service blockjob.v1.BlockJobService
  */

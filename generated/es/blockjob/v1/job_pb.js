@@ -142,7 +142,7 @@ export const Job_StateSchema = /*@__PURE__*/
  *   PIVOTING   → CANCELLING   the pivot did not end, and Abort or the time limit gave it up
  *   CANCELLING → COMPLETED    on_ready FINISH is done; or the cancel came too late and the job had succeeded
  *   CANCELLING → FAILED       the job failed while it was being ended
- *   STARTING   → FAILED       the start failed or was aborted; the job is forgotten once all steps are taken back
+ *   STARTING   → FAILED       the start failed or was aborted; the job is forgotten once all steps are undone
  *   STARTING   → CANCELLING   an Abort came when QEMU had the job already
  *   any        → UNRESOLVED   the result cannot be proved
  *
@@ -267,13 +267,15 @@ export const PauseGuestSchema = /*@__PURE__*/
   enumDesc(file_blockjob_v1_job, 6);
 
 /**
- * Whether the service stops the guest's CPUs during a pivot (about 20 ms: stop, complete, write the journal, continue).
- * A guest that was paused before stays paused.
+ * Whether the service pauses the guest (stops its CPUs) during a pivot. A pause takes about 20 ms: pause the guest,
+ * pivot, write the journal, resume the guest. A guest that was paused before stays paused.
  *
- * A pause has two advantages. If QEMU dies during a pivot, nothing on disk shows to which side the guest wrote last;
- * with the guest stopped both sides are equal. And some QEMU versions crash during a pivot under load; with the guest
- * stopped they do not. If the service dies during the pause, the guest stays stopped until the service is back, which
- * continues the guest before anything else.
+ * A pause has two advantages. First, if QEMU dies during a pivot, nothing on disk shows to which image the guest wrote
+ * last. If the guest is paused, both images are equal. Second, some QEMU versions crash during a pivot if the guest
+ * writes much. If the guest is paused, they do not crash.
+ *
+ * If the service dies during the pause, the guest stays paused until the service is started again. The service then
+ * resumes the guest before anything else.
  *
  * @generated from enum blockjob.v1.PauseGuest
  */
