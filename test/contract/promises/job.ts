@@ -334,7 +334,7 @@ const JOBS: readonly Row[] = [
   [
     'unit/core/moves/next-move.test.ts',
     'running: READY, and drained just now',
-    "Concluded from QEMU's own ready status",
+    'The service relies on the status ready of QEMU',
   ],
   [
     'qemu/lost-journal.test.ts',
