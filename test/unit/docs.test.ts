@@ -32,7 +32,8 @@ text of QEMU under \`qemuText\`. The parts in *italics* are sentences for people
 |---|---|---|---|
 ${rows.join('\n')}
 
-An INTERNAL answer with the reason BUG is a bug of this service. The answer has an id, and the log has the stack trace under this id.
+An INTERNAL answer with the reason BUG is a bug of this service. It has an id, and the log has the stack trace under
+this id.
 `;
 }
 
