@@ -8,7 +8,7 @@ import { buildSync } from 'esbuild';
 /** Packages of CommonJS ask for Node's modules so. */
 const REQUIRE = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
 
-/** Whoever runs the command meanwhile has the old file or the new one. */
+/** Replaces the file in one step: a command that starts meanwhile reads the old file or the new one. */
 export function bundle(entry: string, file: string): void {
   const unfinished = `${file}.${process.pid}`;
   buildSync({

@@ -1,4 +1,5 @@
-// The part of a client that each of its calls needs: patience while the service is away, and the reason of a refusal.
+// The parts of a client that each call needs: it repeats the call while the service is away, and prints why a call was
+// refused.
 package main
 
 import (
@@ -14,21 +15,22 @@ import (
 )
 
 const (
-	// A watch says something every 15 seconds, be it a heartbeat: when it is silent for longer, the way to it is broken.
+	// A watch sends a message at least every 15 seconds, if only a heartbeat. After a longer silence the connection is
+	// broken.
 	silence = 45 * time.Second
-	// Between two attempts to reach a service that is away.
+	// The pause between two attempts to reach the service.
 	pause = time.Second
 )
 
-// isAway tells "not now" from "no": the service is restarting, or cannot be reached, and the job goes on in QEMU.
-// Canceled is what our own watchdog makes of a silent watch.
+// isAway reports whether the service is restarting or cannot be reached. That is not a refusal, and the job continues
+// in QEMU. Canceled is the code of a silent watch that our own watchdog has cancelled.
 func isAway(err error) bool {
 	code := status.Code(err)
 	return code == codes.Unavailable || code == codes.Canceled
 }
 
-// untilItAnswers repeats a call while the service is away. That is safe for calls that change something, since each has
-// a request_id: what is repeated with the same id is done once, and gives the same answer.
+// untilItAnswers repeats a call while the service is away. This is safe for writes, because each has a request_id: a
+// repeated request with the same id is done once, and gets the same answer.
 func untilItAnswers(call func() error) error {
 	for {
 		err := call()
@@ -40,21 +42,22 @@ func untilItAnswers(call func() error) error {
 	}
 }
 
-// newRequestID gives an id that nobody else has.
+// newRequestID returns a random id.
 func newRequestID() (string, error) {
 	bytes := make([]byte, 16)
 	_, err := rand.Read(bytes)
 	return fmt.Sprintf("%x", bytes), err
 }
 
-// heard gives the next message of a watch; one that is silent for too long is cancelled.
+// heard returns the next message of a watch. It cancels a watch that is silent for too long.
 func heard[Message any](receive func() (Message, error), cancel context.CancelFunc) (Message, error) {
 	watchdog := time.AfterFunc(silence, cancel)
 	defer watchdog.Stop()
 	return receive()
 }
 
-// explain says why a call was refused: for people the text, for programs the reason, which is in a google.rpc.ErrorInfo.
+// explain prints why a call was refused. The text is for people. The reason, from a google.rpc.ErrorInfo, is for
+// programs.
 func explain(err error) {
 	refused := status.Convert(err)
 	fmt.Fprintf(os.Stderr, "refused: %s\n", refused.Message())
@@ -65,7 +68,7 @@ func explain(err error) {
 	}
 }
 
-// isRefusal tells whether the service itself has said no, and has changed nothing.
+// isRefusal reports whether the service itself has refused the call, and has changed nothing.
 func isRefusal(err error) bool {
 	refused := status.Convert(err)
 	switch refused.Code() {

@@ -1,4 +1,4 @@
-// Copydisk copies a disk of a running VM, watches the copy whatever happens to the service, and moves the VM to it.
+// Copydisk copies a disk of a running VM, watches the copy, also if the service restarts, and moves the VM to the copy.
 //
 //	copydisk ADDRESS DOMAIN DISK DESTINATION [BYTES_PER_SECOND]
 //
@@ -19,7 +19,8 @@ import (
 	blockjob "blockjob/v1"
 )
 
-// watch gives every entry of the job's journal once and in order, and progress in between, until the job has ended.
+// watch calls each with every entry of the job's journal, once and in order, and with progress in between, until the
+// job has ended.
 func watch(jobs blockjob.BlockJobServiceClient, job *blockjob.JobRef, each func(*blockjob.JobEvent) error) error {
 	revision := int64(0)
 	for {
@@ -32,7 +33,7 @@ func watch(jobs blockjob.BlockJobServiceClient, job *blockjob.JobRef, each func(
 	}
 }
 
-// watchOnce watches until the job has ended (nil) or the stream has; revision is always right to come back with.
+// watchOnce watches until the job has ended (nil) or the stream is broken. The next watch can resume after revision.
 func watchOnce(
 	jobs blockjob.BlockJobServiceClient,
 	job *blockjob.JobRef,
@@ -61,10 +62,11 @@ func watchOnce(
 	}
 }
 
-// tellOutcome says what is true on disk. The state alone says less: a copy may be complete though the job was cancelled.
+// tellOutcome prints what is on disk. The state alone does not say it: a copy may be complete although the job was
+// cancelled.
 func tellOutcome(job *blockjob.Job) {
 	outcome := job.Outcome
-	fmt.Printf("%s: the guest writes to %s\n", job.State, orElse(outcome.GuestWritesTo, "we do not know what"))
+	fmt.Printf("%s: the guest writes to %s\n", job.State, orElse(outcome.GuestWritesTo, "an unknown image"))
 	fmt.Printf("the destination is %s\n", outcome.DestinationContent)
 	fmt.Printf("start the VM next time with %s\n", orElse(outcome.NextStartPath, "what its configuration says"))
 	for _, file := range outcome.SafeToDelete {

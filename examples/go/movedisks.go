@@ -167,7 +167,7 @@ func (m *mover) takeEvent(event *blockjob.JobEvent) error {
 	}
 	if job.EndTime != nil {
 		delete(m.unfinished, job.Id)
-		fmt.Fprintf(os.Stderr, "%s: the guest writes to %s\n", job.Id, orElse(job.Outcome.GetGuestWritesTo(), "we do not know what"))
+		fmt.Fprintf(os.Stderr, "%s: the guest writes to %s\n", job.Id, orElse(job.Outcome.GetGuestWritesTo(), "an unknown image"))
 		if len(m.unfinished) == 0 {
 			return errDone
 		}

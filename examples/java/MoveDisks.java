@@ -39,10 +39,13 @@ import java.util.function.Supplier;
  * speed limit is for each disk; 0: none. build.sh makes the stubs and builds it.
  */
 public final class MoveDisks {
-    /** A watch says something every 15 seconds, be it a heartbeat: when it is silent for longer, the way to it is broken. */
+    /**
+     * A watch sends a message at least every 15 seconds, if only a heartbeat. After a longer silence the connection is
+     * broken.
+     */
     private static final int SILENCE_SECONDS = 45;
 
-    /** Between two attempts to reach a service that is away. */
+    /** The pause between two attempts to reach the service. */
     private static final int PAUSE_SECONDS = 1;
 
     private final ScheduledExecutorService clock = Executors.newSingleThreadScheduledExecutor();
@@ -157,7 +160,7 @@ public final class MoveDisks {
         } else if (job.hasEndTime()) {
             unfinished.remove(id);
             String path = job.getOutcome().getGuestWritesTo();
-            say("%s: the guest writes to %s", id, path.isEmpty() ? "we do not know what" : path);
+            say("%s: the guest writes to %s", id, path.isEmpty() ? "an unknown image" : path);
         }
     }
 
@@ -185,8 +188,8 @@ public final class MoveDisks {
     }
 
     /**
-     * Repeats a call while the service is away. That is safe for calls that change something, since each has a request_id:
-     * what is repeated with the same id is done once, and gives the same answer.
+     * Repeats a call while the service is away. This is safe for writes, because each has a request_id: a repeated
+     * request with the same id is done once, and gets the same answer.
      */
     private static <T> T untilItAnswers(Supplier<T> call) throws InterruptedException {
         while (true) {
@@ -201,8 +204,8 @@ public final class MoveDisks {
     }
 
     /**
-     * Tells "not now" from "no": the service is restarting, or cannot be reached, and the jobs go on in QEMU. CANCELLED is
-     * what our own watchdog makes of a silent watch.
+     * Whether the service is restarting or cannot be reached. That is not a refusal, and the jobs continue in QEMU.
+     * CANCELLED is the code of a silent watch that our own watchdog has cancelled.
      */
     private static boolean isAway(StatusRuntimeException error) {
         return switch (error.getStatus().getCode()) {
@@ -215,7 +218,7 @@ public final class MoveDisks {
         return known.values().stream().allMatch(job -> job.getState() == Job.State.STATE_COMPLETED);
     }
 
-    /** Says why a call was refused: for people the text, for programs the reason, which is in a google.rpc.ErrorInfo. */
+    /** Prints the text of a refusal, for people, and its reason (from a google.rpc.ErrorInfo), for programs. */
     private static void explain(StatusRuntimeException error) throws InvalidProtocolBufferException {
         say("refused: %s", error.getStatus().getDescription());
         Status status = StatusProto.fromThrowable(error);

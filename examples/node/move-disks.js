@@ -5,8 +5,8 @@
  *     node move-disks.js ADDRESS BYTES_PER_SECOND DOMAIN DISK DESTINATION [DOMAIN DISK DESTINATION ...]
  *
  * Prints each entry of the journals as a line of JSON, once and in order, whatever happens to the service meanwhile. The
- * speed limit is for each disk; 0: none. The client does what the other examples do by hand: it keeps the token, comes
- * back with it, and drops what it has been told before.
+ * speed limit is for each disk; 0: none. The client does the work that the other examples do themselves: it keeps the
+ * token, resumes the watch with it, and drops entries that it has already had.
  */
 import { randomUUID } from 'node:crypto';
 import { BlockJobClient, BlockJobError, Job_State, JobEvent_Kind } from 'blockjobd-client';
@@ -56,7 +56,7 @@ async function main(address, bandwidth, ...rest) {
       } else if (job.endTime !== undefined) {
         unfinished.delete(job.id);
         allMoved &&= job.state === Job_State.STATE_COMPLETED;
-        console.error(`${job.id}: the guest writes to ${job.outcome.guestWritesTo || 'we do not know what'}`);
+        console.error(`${job.id}: the guest writes to ${job.outcome.guestWritesTo || 'an unknown image'}`);
         if (unfinished.size === 0) break;
       }
     }

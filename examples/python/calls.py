@@ -1,4 +1,5 @@
-"""The part of a client that each of its calls needs: patience while the service is away, and the reason of a refusal."""
+"""The parts of a client that each call needs: it repeats the call while the service is away, and prints why a call was
+refused."""
 
 import sys
 import threading
@@ -7,16 +8,17 @@ import time
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-# A watch says something every 15 seconds, be it a heartbeat: when it is silent for longer, the way to it is broken.
+# A watch sends a message at least every 15 seconds, if only a heartbeat. After a longer silence the connection is
+# broken.
 SILENCE_SECONDS = 45
-# Between two attempts to reach a service that is away.
+# The pause between two attempts to reach the service.
 PAUSE_SECONDS = 1
 
 
 def is_away(error):
-    """UNAVAILABLE: the service is restarting, or cannot be reached. It is not a "no", and the job goes on in QEMU.
+    """Whether the service is restarting or cannot be reached. That is not a refusal, and the job continues in QEMU.
 
-    CANCELLED is what our own watchdog makes of a silent watch.
+    CANCELLED is the code of a silent watch that our own watchdog has cancelled.
     """
     return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
@@ -24,8 +26,8 @@ def is_away(error):
 def until_it_answers(call, request):
     """Repeats a call while the service is away.
 
-    Safe for calls that change something, since each has a request_id: what is repeated with the same id is done once,
-    and gives the same answer.
+    This is safe for writes, because each has a request_id: a repeated request with the same id is done once, and gets
+    the same answer.
     """
     while True:
         try:
@@ -38,7 +40,7 @@ def until_it_answers(call, request):
 
 
 def heard(stream):
-    """Yields the messages of a watch until it ends; one that is silent for too long is cancelled."""
+    """Yields the messages of a watch until it ends. Cancels a watch that is silent for too long."""
     watchdog = threading.Timer(SILENCE_SECONDS, stream.cancel)
     watchdog.start()
     try:
@@ -53,7 +55,7 @@ def heard(stream):
 
 
 def explain(error):
-    """Says why a call was refused: for people the text, for programs the reason, which is in a google.rpc.ErrorInfo."""
+    """Prints the text of a refusal, for people, and its reason (from a google.rpc.ErrorInfo), for programs."""
     print(f"refused: {error.details()}", file=sys.stderr)
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":

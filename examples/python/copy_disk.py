@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Copies a disk of a running VM, watches the copy whatever happens to the service, and moves the VM to it.
+"""Copies a disk of a running VM, watches the copy, also if the service restarts, and moves the VM to the copy.
 
     copy_disk.py ADDRESS DOMAIN DISK DESTINATION [BYTES_PER_SECOND]
 
@@ -20,7 +20,7 @@ from blockjob.v1 import block_job_service_pb2_grpc as services  # noqa: E402
 from blockjob.v1.job_pb2 import Destination, DestinationContent, DiskRef, Job, JobEvent, JobRef  # noqa: E402
 from calls import PAUSE_SECONDS, explain, heard, is_away, until_it_answers  # noqa: E402
 
-# These two are no entries of the job's journal: they carry the revision of the entry before them.
+# These two kinds are not entries of the job's journal: they carry the revision of the entry before them.
 NO_ENTRY = (JobEvent.KIND_PROGRESS, JobEvent.KIND_HEARTBEAT)
 
 
@@ -34,7 +34,7 @@ def watch(jobs, job):
     while True:
         try:
             for answer in heard(jobs.WatchJob(messages.WatchJobRequest(job=job, after_revision=revision))):
-                revision = answer.event.revision  # always right to come back with
+                revision = answer.event.revision  # the next watch can resume after it
                 yield answer.event
             return  # the server ends the stream after the event that ends the job
         except grpc.RpcError as error:
@@ -45,9 +45,9 @@ def watch(jobs, job):
 
 
 def tell_outcome(job):
-    """What is true on disk. The state alone says less: a copy may be complete though the job was cancelled."""
+    """Prints what is on disk. The state does not say it: a copy may be complete although the job was cancelled."""
     outcome = job.outcome
-    say(f"{Job.State.Name(job.state)}: the guest writes to {outcome.guest_writes_to or 'we do not know what'}")
+    say(f"{Job.State.Name(job.state)}: the guest writes to {outcome.guest_writes_to or 'an unknown image'}")
     say(f"the destination is {DestinationContent.Name(outcome.destination_content)}")
     say(f"start the VM next time with {outcome.next_start_path or 'what its configuration says'}")
     for file in outcome.safe_to_delete:

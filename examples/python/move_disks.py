@@ -95,7 +95,7 @@ def main(address, bandwidth, *arguments):
                     pivot(jobs, job)
                 elif job.HasField("end_time"):
                     unfinished.remove(job.id)
-                    say(f"{job.id}: the guest writes to {job.outcome.guest_writes_to or 'we do not know what'}")
+                    say(f"{job.id}: the guest writes to {job.outcome.guest_writes_to or 'an unknown image'}")
                     if not unfinished:
                         break
         return 0 if all(job.state == Job.STATE_COMPLETED for job in known.values()) else 1

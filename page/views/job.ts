@@ -90,7 +90,7 @@ function progressOf(job: Job, now: Job): HTMLElement {
       ],
       'figures',
     ),
-    h('div', { class: 'plots' }, plot(now, 'speed', 'Speed'), plot(now, 'left', 'Left to copy')),
+    h('div', { class: 'plots' }, plot(now, 'speed', 'Speed'), plot(now, 'left', 'Remaining')),
   );
 }
 

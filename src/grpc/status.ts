@@ -84,7 +84,7 @@ export function reasonIn({ details }: Pick<StatusObject, 'details'>): string {
   return details.split(':', 1)[0] ?? '';
 }
 
-/** For our own log: the object that the caller is told does not exist. */
+/** For our own log: the existing object of which the error says to the caller that it does not exist. */
 export function hiddenBy(error: unknown): { readonly hides?: string } {
   try {
     return error instanceof BlockJobError ? defined({ hides: error.hides?.text }) : {};

@@ -2,8 +2,8 @@
 import { Lane } from './lane.ts';
 
 /**
- * Each pass answers all who asked before it began. Who asks meanwhile is answered by the next pass, because this one may
- * be past what is asked for. A pass that rejects rejects for all of them.
+ * Each pass answers all questions that were asked before it began. The next pass answers later questions, because this
+ * one may already be past their objects. A pass that rejects rejects for all of its questions.
  */
 export class Rounds<Question, Answer> {
   readonly #lane = new Lane();

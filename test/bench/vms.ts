@@ -1,7 +1,7 @@
 /**
- * make bench: what the VMs of a host cost its agent: the time until all are known, the memory of each a minute later, and the
- * processor while nothing happens. The VMs are real QEMUs without a machine, each a process; as many as half of the free
- * memory allows, and 1,000 at the most. The agent may use 512 MiB.
+ * make bench: the costs of a host's VMs for its agent. They are the time until all VMs are known, the memory of each VM a
+ * minute later, and the processor time while nothing happens. The VMs are real QEMUs without a machine, each a process.
+ * Their number is limited by half of the free memory, and by 1,000. The agent may use 512 MiB.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,7 +14,7 @@ import { run, testDir } from '../support/real-qemu/qemu.ts';
 import { Service } from '../support/service/service.ts';
 
 const AT_MOST = 1000;
-/** What a QEMU without a machine has to itself. */
+/** The memory that a QEMU without a machine does not share. */
 const QEMU_BYTES = 14 * 1024 * 1024;
 const MAY_HAVE = 512 * 1024 * 1024;
 const QUIET_MS = 60_000;

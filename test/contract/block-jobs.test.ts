@@ -133,7 +133,7 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     expect((await second).job.outcome.destinationRemoved).toBe(true);
   });
 
-  test('who wants progress seldom has it seldom, whoever wants it often', async () => {
+  test('each watch of a job gets progress at its own interval', async () => {
     const { job } = begun(await here.jobs.startCopy(copy('seldom', { bandwidthBytesPerSecond: 65_536n }), PATIENT));
     const id = job.accepted.job;
     const leaving = new AbortController();

@@ -77,7 +77,7 @@ const OF_ALL: readonly Row[] = [
   ['unit/core/rules/list.test.ts', 'cannot be %d ms', '100 milliseconds to 1 hour, otherwise FIELD_INVALID.'],
   [
     'contract/block-jobs.test.ts',
-    'who wants progress seldom has it seldom, whoever wants it often',
+    'each watch of a job gets progress at its own interval',
     'The least time between two PROGRESS events of this watch.',
   ],
   [

@@ -20,7 +20,7 @@ const SLOW_BYTES_PER_SECOND = 64 * 1024;
 /** A Go that has built nothing yet builds its own library first, and Java compiles all stubs. */
 const BUILD_MS = 600_000;
 const DISKS = ['vd0', 'vd1'] as const;
-/** Of a journal, from the first entry to the last. */
+/** The states in a journal, from the first entry to the last. */
 const STATES = ['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'COMPLETED'].map((name) => `STATE_${name}`);
 
 interface Entry {
@@ -49,7 +49,7 @@ const LANGUAGES: Readonly<Record<string, Language>> = {
   go: { means: ['go-grpc'], build: ['./build.sh', PROTO, 'movedisks'], program: './movedisks' },
   node: {
     means: [],
-    // As npm installs it, but for the registry: what the client depends on is taken from this repository.
+    // npm installs it in the same way, except that the dependencies of the client come from this repository.
     build: [
       'sh',
       '-ec',
@@ -74,7 +74,7 @@ function entriesIn({ lines }: Running): ReadonlyMap<string, readonly Entry[]> {
   return Map.groupBy(all, ({ job }) => job);
 }
 
-/** What is wrong with the order of the entries that a client has printed: gaps and repetitions. */
+/** The faults in the order of the entries that a client has printed: gaps and repetitions. */
 function faultsIn(client: Running): readonly string[] {
   const gaps = [...entriesIn(client)].flatMap(([job, entries]) =>
     entries.flatMap(({ revision }, at) => (revision === at + 1 ? [] : [`${job}: ${revision} is number ${at + 1}`])),
@@ -84,7 +84,7 @@ function faultsIn(client: Running): readonly string[] {
 
 describe.skipIf(needs('qemu'))('a client that is built from the published module alone', () => {
   const opened = new AsyncDisposableStack();
-  /** What is published, unpacked: package/. */
+  /** The folder of the published module, unpacked: package/. */
   let dir: string;
   let qemu: Qemu;
   let service: Service;

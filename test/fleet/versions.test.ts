@@ -17,7 +17,7 @@ import type { Service } from '../support/service/service.ts';
 type About = NonNullable<WatchJobsResponse['about']>;
 type Told = { readonly [Case in About['$case']]?: Extract<About, { $case: Case }>['value'] };
 
-/** All jobs, as they are told. */
+/** The messages of a watch of all jobs. */
 class JobsWatch implements Disposable {
   readonly #told: Told[] = [];
   readonly #stream;
@@ -33,7 +33,7 @@ class JobsWatch implements Disposable {
     });
   }
 
-  /** What `find` finds in a message, once it has come. */
+  /** Waits for a message in which `find` finds something, and returns that. */
   async until<T>(what: string, find: (told: Told) => T | undefined): Promise<T> {
     return await eventually(
       what,
@@ -64,7 +64,7 @@ class JobsWatch implements Disposable {
   }
 }
 
-/** Of which no revision is. */
+/** The kinds of events that have no revision of their own. */
 const LIVE: ReadonlySet<JobEvent_Kind> = new Set([JobEvent_Kind.KIND_PROGRESS, JobEvent_Kind.KIND_HEARTBEAT]);
 
 describe.skipIf(needs('qemu', 'etcd'))('a fleet of two versions', { timeout: 120_000 }, () => {

@@ -16,7 +16,7 @@ try {
   await using chromium = await Chromium.start();
   const job = await site.copy(join(FOLDER, 'web1-new.qcow2'), MIB / 2);
   await using shown = await chromium.open(`${site.url}#/jobs/${job.id}`, { width: 1200, height: 740 });
-  await shown.shows('Left to copy');
+  await shown.shows('Remaining');
   // A guest that writes, and people who change their minds.
   for (let second = 0; second < 40; second += 1) {
     if (second % 10 === 9) await site.service.setSpeed(job.id, BigInt((MIB / 8) * (3 + (second % 3))));

@@ -59,7 +59,7 @@ describe.skipIf(needs('browser'))('the page', () => {
   describe.each(['light', 'dark'] as const)('with %s colours', (scheme: Scheme) => {
     test.each([
       ['no job', { running: 0, ended: 0 }, '', 'No data is being moved'],
-      ['one copy', { running: 1, ended: 0 }, RUNNING, 'Left to copy'],
+      ['one copy', { running: 1, ended: 0 }, RUNNING, 'Remaining'],
       ['a hundred jobs', HUNDRED, '', 'web85'],
       ['a failed one', HUNDRED, FAILED, 'NO_SPACE'],
       ['all virtual machines', HUNDRED, '#/domains', '100 found'],
@@ -262,7 +262,7 @@ describe.skipIf(needs('browser'))('the page', () => {
 
   test('fits a telephone', async () => {
     await using seen = await see(HUNDRED, RUNNING, { width: 390, height: 800 });
-    await seen.shown.shows('Left to copy');
+    await seen.shown.shows('Remaining');
     expect(await seen.shown.page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
   });
 

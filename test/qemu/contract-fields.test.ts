@@ -39,7 +39,7 @@ describe.skipIf(needs('qemu'))('the contract', () => {
       await startQemu({
         style: 'blockdev',
         name: NAME,
-        // For QEMU, and so for the service, a UUID of zeroes is none.
+        // QEMU, and so the service, takes a UUID of zeroes for no UUID.
         uuid: '00000000-0000-0000-0000-000000000000',
         disks: [{ id: 'disk0', bus: 'virtio-blk', chain }],
         extraArgs: [

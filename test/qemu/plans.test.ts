@@ -171,7 +171,7 @@ describe('a plan', () => {
     const { destination } = request(machine) as Partial<StartCopyRequest>;
     expect(plan.destination?.target).toEqual(destination?.target);
     expect(inShort(plan, machine)).toEqual(steps);
-    // What is known only at its time has no command, and what is taken back is a step of the start.
+    // A step whose command is only known when it runs has no command. Only steps of the start can be undone.
     const without = plan.steps.filter(({ run: command }) => command === '').map(({ name }) => name);
     expect(without).toEqual(plan.steps.map(({ name }) => name).filter((name) => /^(?:carry|flush)-/.test(name)));
     expect(plan.steps.filter(({ phase, undo }) => phase !== PHASE_START && undo !== '')).toEqual([]);

@@ -291,8 +291,8 @@ export const ErrorReason = {
    * ERROR_REASON_RELATIVE_UNSUPPORTED - FAILED_PRECONDITION. The request asks for a relative backing file name, but there is no name to write, or the chain
    * does not have a relative one.
    * Do: remove the option.
-   * libvirt: VIR_ERR_ARGUMENT_UNSUPPORTED for a copy, else VIR_ERR_OPERATION_INVALID ("can't keep relative backing
-   * relationship").
+   * libvirt: VIR_ERR_ARGUMENT_UNSUPPORTED for a copy, otherwise VIR_ERR_OPERATION_INVALID ("can't keep relative
+   * backing relationship").
    * Keys: none.
    */
   ERROR_REASON_RELATIVE_UNSUPPORTED: 906,
@@ -481,8 +481,8 @@ export const ErrorReason = {
    */
   ERROR_REASON_LOSS_NOT_ACCEPTED: 932,
   /**
-   * ERROR_REASON_SECRET_NOT_FOUND - FAILED_PRECONDITION. The destination is to be encrypted, but the domain's QEMU has no secret object with this id.
-   * If the object was removed during the start, the start is taken back.
+   * ERROR_REASON_SECRET_NOT_FOUND - FAILED_PRECONDITION. The request asks for encryption, but the domain's QEMU has no secret object with this id. If
+   * the object was removed during the start, the start is undone.
    * Do: add the secret to QEMU (object-add), or name another one.
    * libvirt: VIR_ERR_NO_SECRET.
    * Keys: secretId, domain.
@@ -534,7 +534,7 @@ export const ErrorReason = {
   ERROR_REASON_REUSED_DIFFERS: 956,
   /**
    * ERROR_REASON_VERIFY_BROKEN_OFF - FAILED_PRECONDITION. The comparison of verify_reused did not end: the service was stopped or restarted, or another
-   * client ended QEMU's job. Nothing was copied, and the start is taken back.
+   * client ended QEMU's job. Nothing was copied, and the start is undone.
    * Do: start again.
    * libvirt: none.
    * Keys: path.
@@ -560,7 +560,7 @@ export const ErrorReason = {
   ERROR_REASON_GATEWAY_HEADER_INVALID: 990,
   /**
    * ERROR_REASON_REFUSED_BY_QEMU - FAILED_PRECONDITION. A command of QEMU failed, or QEMU ended a job with an error, and no other reason describes it.
-   * After a failed command nothing is changed: the steps before it are taken back. qemuText and qemuClass are QEMU's
+   * After a failed command nothing is changed: the steps before it are undone. qemuText and qemuClass are QEMU's
    * own words; a failed job has no class.
    * Do: correct the cause that QEMU's text names, and try again; the log of QEMU may say more.
    * libvirt: VIR_ERR_INTERNAL_ERROR ("unable to execute QEMU command …"), VIR_ERR_OPERATION_FAILED for a pivot.

@@ -172,12 +172,12 @@ async function prepare(spec: StartSpec, site: Site): Promise<Accepted> {
   }
 }
 
-/** What one start has taken. It is free again when this is disposed of. */
+/** The disks and files that one start has taken. They are free again when this is disposed of. */
 class Reservation implements Disposable {
   readonly #all: Set<string>;
   readonly #own: string[] = [];
 
-  /** `all`: what all starts have taken. */
+  /** `all`: the disks and files of all starts. */
   constructor(all: Set<string>) {
     this.#all = all;
   }

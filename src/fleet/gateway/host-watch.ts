@@ -12,7 +12,7 @@ import { pause, retryInMs } from '../etcd/back-off.ts';
 
 interface AgentJobs {
   readonly host: string;
-  /** Throws where it is not to be found. */
+  /** Throws if the fleet no longer has the host. */
   readonly agentNow: () => Pick<BlockJobs, 'watchJobs'>;
 }
 
@@ -104,7 +104,7 @@ export class HostWatch implements JobsFeed {
         recent.end();
         break;
       case 'SYNCED':
-        // Watchers that heard UNREACHABLE hear SYNCED now.
+        // Watchers that got UNREACHABLE get SYNCED now.
         if (this.#isSynced || recent.trouble !== undefined) recent.newRound();
         recent.trouble = undefined;
         if (recent.position === undefined) recent.begin(message.position);
@@ -124,8 +124,8 @@ export class HostWatch implements JobsFeed {
 }
 
 /**
- * As the agent tells of them, until the signal of the call. Says each time that it is cut off, and asks again behind the
- * last position.
+ * The messages of the agent about its jobs, until the signal of the call aborts. Each failure of the stream is an
+ * UNREACHABLE message, after which it asks again from the last position.
  */
 async function* agentJobs(
   { host, agentNow }: AgentJobs,
@@ -149,7 +149,7 @@ async function* agentJobs(
       if (!(error instanceof BlockJobError)) throw error;
       yield { is: 'UNREACHABLE', host, why: error.failure };
     }
-    // Many come back to an agent that has been restarted: not all in the same instant.
+    // Many watches come back to an agent that has been restarted. They must not all come in the same instant.
     await pause(retryInMs(failures), signal);
   }
 }

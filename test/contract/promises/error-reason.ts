@@ -38,7 +38,7 @@ export const ERROR_REASON: readonly Row[] = [
   [
     'qemu/bad-input.test.ts',
     'QEMU refuses a step in the middle: the steps before it are undone',
-    'After a failed command nothing is changed: the steps before it are taken back.',
+    'After a failed command nothing is changed: the steps before it are undone.',
   ],
   [
     'qemu/sight.test.ts',

@@ -105,7 +105,7 @@ const REQUESTS: readonly Row[] = [
   ],
   [
     'unit/grpc/answers.test.ts',
-    'is read from the name that QEMU gives to it, and is empty where that does not tell',
+    'is read from the name that QEMU gives to the image, and is empty if the name does not have it',
     'Empty only in a Job whose journal was lost',
   ],
 ];

@@ -24,7 +24,7 @@ export interface FleetHost {
   agent: Service;
 }
 
-/** Which program is started, and by what, as with bounded memory. */
+/** The program that is started, and the command that starts it, for example with bounded memory. */
 type Started = Pick<ServiceOptions, 'program' | 'under'>;
 
 interface HostOptions extends Started {

@@ -1,4 +1,4 @@
-/** What messages leave empty, and what they never hold, as the comments of the contract say. */
+/** Fields that messages leave empty, and values that they never hold, as the comments of the contract say. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DescMessage, fromBinary } from '@bufbuild/protobuf';
@@ -181,7 +181,7 @@ describe('a request', () => {
 });
 
 describe('the secret of an image', () => {
-  it('is read from the name that QEMU gives to it, and is empty where that does not tell', () => {
+  it('is read from the name that QEMU gives to the image, and is empty if the name does not have it', () => {
     const name = 'json:{"encrypt.key-secret": "s0", "driver": "qcow2", "encrypt.format": "luks"}';
     expect([name, '/copy'].map(encryptionOf)).toEqual([{ secretId: 's0' }, { secretId: '' }]);
   });

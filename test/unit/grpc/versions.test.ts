@@ -21,7 +21,7 @@ describe('a version', () => {
   ])('%s is not before %s', (version, since) => expect(isBefore(version, since)).toBe(false));
 });
 
-describe('a gateway that does not tell its version', () => {
+describe('a gateway that does not report its version', () => {
   const server = { host: 'h1', version: '0.3.0' };
   const ask = (rpc: string, headers: Readonly<Record<string, string>>) => () => {
     const metadata = new Metadata();
@@ -38,14 +38,14 @@ describe('a gateway that does not tell its version', () => {
     );
   });
 
-  it('gets what else it asks for, as one that tells it does, and a client that is no gateway', () => {
+  it('gets all other calls; a gateway that reports its version and a client that is not a gateway get all', () => {
     expect(ask('Abort', { [EPOCH_HEADER]: '0' })).not.toThrow();
     expect(ask('StartCopy', { [EPOCH_HEADER]: '0', [VERSION_HEADER]: '0.1.0' })).not.toThrow();
     expect(ask('StartCopy', {})).not.toThrow();
   });
 });
 
-it('an agent that does not tell its version is named all the same', () => {
+it('the error about an agent that does not report its version names its host', () => {
   expect(agentTooOld({ host: 'h1', agentVersion: '' }, 'WatchJobs').failure).toEqual({
     reason: 'VERSIONS_DIFFER',
     metadata: { host: 'h1', agentVersion: 'unknown', gatewayVersion: VERSION, feature: 'WatchJobs' },

@@ -1,4 +1,4 @@
-/** Abort, by the state of the job: what is written down, what is refused, and what its caller is told of the end. */
+/** Abort, by the state of the job: the entries that it adds, the refusals, and the answer at the end of the job. */
 import { describe, expect, it } from 'vitest';
 import { endedAs, requestEnd } from '../../../../src/agent/job/request-end.ts';
 import { JobLog } from '../../../../src/agent/journal/job-log.ts';

@@ -37,7 +37,7 @@ class Script {
   #why: BlockJobError | undefined;
   oldest = 1;
   open = 0;
-  /** What an entry is changed to. */
+  /** Changes the entries of the stream. */
   told = (entry: JobEvent): JobEvent => entry;
 
   grow(to: number): void {
