@@ -30,7 +30,8 @@ describe.skipIf(needs('qemu'))('the contract', () => {
   beforeAll(async () => {
     site = held.use(await Site.open(['nbd://127.0.0.1']));
     dir = held.use(await testDir()).path;
-    const served = held.use(await NbdServer.start({ folder: dir, sizeBytes: 4 * MIB, over: 'unix' }));
+    const { server } = held.use(await NbdServer.start({ folder: dir, sizeBytes: 4 * MIB, over: 'unix' }));
+    if (server.$case !== 'unixSocket') throw new Error('not served over a unix socket');
     const chain = await makeChain(dir, { formats: ['qcow2', 'qcow2', 'qcow2'], sizeBytes: 4 * MIB });
     const { server } = served;
     if (server.$case !== 'unixSocket') throw new Error('it serves on a socket');

@@ -405,8 +405,8 @@ export enum ErrorReason {
    * FAILED_PRECONDITION. The request asks for a relative backing file name, but there is no name to write, or the chain
    * does not have a relative one.
    * Do: remove the option.
-   * libvirt: VIR_ERR_ARGUMENT_UNSUPPORTED for a copy, otherwise VIR_ERR_OPERATION_INVALID ("can't keep relative
-   * backing relationship").
+   * libvirt: VIR_ERR_ARGUMENT_UNSUPPORTED for a copy. VIR_ERR_OPERATION_INVALID ("can't keep relative backing
+   * relationship") for other jobs.
    * Keys: none.
    *
    * @generated from enum value: ERROR_REASON_RELATIVE_UNSUPPORTED = 906;
