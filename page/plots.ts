@@ -21,7 +21,7 @@ const WRITTEN: Series = {
   colour: '--second',
   dash: [6, 4],
 };
-const LEFT: Series = { label: 'Left', of: (one) => one.remainingBytes, colour: '--accent', isFilled: true };
+const LEFT: Series = { label: 'Remaining', of: (one) => one.remainingBytes, colour: '--accent', isFilled: true };
 
 const KINDS: Readonly<Record<What, { readonly series: readonly Series[]; readonly unit: (value: number) => string }>> =
   {

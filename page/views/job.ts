@@ -82,7 +82,7 @@ function progressOf(job: Job, now: Job): HTMLElement {
     facts(
       [
         ['Done', doneOf(now)],
-        ['Left', progress && bytes(progress.remainingBytes)],
+        ['Remaining', progress && bytes(progress.remainingBytes)],
         ['Speed', progress && rate(progress.bytesPerSecond)],
         ['Guest writes', progress && rate(progress.dirtyBytesPerSecond)],
         ['Time left', isOld ? '–' : timeLeft(now)],

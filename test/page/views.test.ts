@@ -262,7 +262,7 @@ describe.skipIf(needs('browser'))('the page', () => {
 
   test('fits a telephone', async () => {
     await using seen = await see(HUNDRED, RUNNING, { width: 390, height: 800 });
-    await seen.shown.shows('Remaining');
+    await seen.shown.shows('Remaining', '.plots');
     expect(await seen.shown.page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(390);
   });
 
