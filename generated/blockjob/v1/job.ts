@@ -1212,8 +1212,8 @@ export const Job_State = {
   /** STATE_UNSPECIFIED - Never sent. */
   STATE_UNSPECIFIED: 0,
   /**
-   * STATE_STARTING - The job is written down, and QEMU is being prepared. If QEMU refuses, the caller gets the error, the steps are
-   * undone, and the job is forgotten: JOB_NOT_FOUND.
+   * STATE_STARTING - The job is written down, and QEMU is being prepared. If QEMU refuses, the service undoes the steps and forgets
+   * the job: JOB_NOT_FOUND. The caller gets the error.
    */
   STATE_STARTING: 1,
   /** STATE_RUNNING - QEMU has accepted the job, and it copies. Phase 1. */

@@ -951,8 +951,8 @@ export enum Job_State {
   UNSPECIFIED = 0,
 
   /**
-   * The job is written down, and QEMU is being prepared. If QEMU refuses, the caller gets the error, the steps are
-   * undone, and the job is forgotten: JOB_NOT_FOUND.
+   * The job is written down, and QEMU is being prepared. If QEMU refuses, the service undoes the steps and forgets
+   * the job: JOB_NOT_FOUND. The caller gets the error.
    *
    * @generated from enum value: STATE_STARTING = 1;
    */
