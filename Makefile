@@ -138,4 +138,4 @@ rewrite-stories: $(INSTALLED) ## rewrite test/story/*.txt; commit them only if y
 .PHONY: rewrite-docs
 rewrite-docs: $(INSTALLED) ## rewrite the tables of docs: errors, configuration, disks, recovery/how-it-decides
 	@REWRITE_DOCS=1 vitest run --project unit test/unit/docs.test.ts test/unit/configuration-doc.test.ts test/unit/disks-doc.test.ts \
-		test/unit/recovery-doc.test.ts test/unit/words.test.ts
+		test/unit/recovery-doc.test.ts

@@ -50,7 +50,7 @@ const FAR: Readonly<Record<Rpc, number>> = {
 };
 /** Fewer requests prove little about such shares. */
 const ENOUGH = 20_000;
-/** What is kept of a job that has ended. */
+/** The memory for a job that has ended. */
 const JOB_BYTES = 4096;
 const MIB = 1 << 20;
 

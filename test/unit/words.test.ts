@@ -1,5 +1,5 @@
 /** The words of this project: the marks of a dialect that stops readers, and the files that still have them. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
@@ -178,15 +178,6 @@ const MARKS: Readonly<Record<string, Mark>> = {
   },
 };
 
-/** Files that have not been rewritten yet, one a line. The list only gets shorter. */
-const LIST = join(import.meta.dirname, 'words.not-yet.txt');
-
-function listed(): string[] {
-  return readFileSync(LIST, 'utf8')
-    .split('\n')
-    .filter((path) => path !== '');
-}
-
 function filesOf(folder: string, suffixes: RegExp): string[] {
   return readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
     .map((name) => join(folder, name))
@@ -268,10 +259,6 @@ const FILES = [
   .filter((path) => path !== SELF)
   .toSorted();
 
-function isRewritten(path: string): boolean {
-  return !FILES.includes(path) || marksIn(path).length === 0;
-}
-
 describe('words', () => {
   it.each(Object.entries(MARKS))('a sentence with "%s" is found', (_, { pattern, example }) => {
     expect(sentencesIn(example).filter((sentence) => pattern.test(sentence))).toHaveLength(1);
@@ -301,15 +288,7 @@ describe('words', () => {
     ).toStrictEqual(['A head', 'First one.', 'one cell', 'two cells']);
   });
 
-  const notYet = new Set(listed());
-  const rewritten = FILES.filter((path) => !notYet.has(path));
-  it('files that are rewritten have none of the marks (docs/contributing.md, "Words")', () => {
-    expect(rewritten.flatMap(marksIn)).toStrictEqual([]);
-  });
-
-  it('a file that has no mark is not in the list of those that are to be rewritten', () => {
-    const left = listed().filter((path) => !isRewritten(path));
-    if (process.env['REWRITE_DOCS'] !== undefined) writeFileSync(LIST, left.map((path) => `${path}\n`).join(''));
-    expect(listed()).toStrictEqual(left);
+  it('no file has any of the marks (docs/contributing.md, "Words")', () => {
+    expect(FILES.flatMap(marksIn)).toStrictEqual([]);
   });
 });

@@ -220,12 +220,12 @@ const STARTS: readonly Row[] = [
   [
     'qemu/reuse.test.ts',
     'a service that is restarted by %s undoes the start',
-    'A restart of the service ends it with VERIFY_BROKEN_OFF, and the start is taken back.',
+    'A restart of the service ends it with VERIFY_BROKEN_OFF, and the start is undone.',
   ],
   [
     'qemu/reuse.test.ts',
     'it can be cancelled: the start gets that error, and nothing is left',
-    'The call that started it fails with JOB_ENDED.: its steps are taken back, it is FAILED and forgotten',
+    'The call that started it fails with JOB_ENDED.',
   ],
   [
     'qemu/promises.test.ts',
@@ -375,7 +375,7 @@ const PLANS: readonly Row[] = [
     'The steps of all phases, in order.',
     'equal plans have equal etags',
     'Empty if the exact command is only known when it is run.',
-    'Empty if there is nothing to take back.',
+    'Empty if there is nothing to undo.',
     /^Is never sent\.$/,
   ],
   [
@@ -443,8 +443,8 @@ const CHANGES_AND_ENDS: readonly Row[] = [
   [
     'qemu/sight.test.ts',
     'and its QEMU does not answer: by force its jobs are given up, and cancelled when QEMU is back',
-    'If QEMU is silent, no step can be taken back',
-    'the job ends with the result that QEMU reported',
+    'If QEMU does not answer, no step can be undone',
+    'the job ends with that result',
   ],
   [
     'qemu/request-id.test.ts',

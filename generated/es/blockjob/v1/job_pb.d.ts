@@ -230,10 +230,10 @@ export declare type Destination = Message<"blockjob.v1.Destination"> & {
      * otherwise DESTINATION_MISSING. The path of a block device is treated as block_device. A directory is refused with
      * FIELD_INVALID.
      *
-     * A reused file is opened in the format of `format`, or of its header. It is never opened together with a file that
-     * the header names and that is in a folder that is not allowed. If the copy is shallow, the backing chain of the
-     * reused file must be complete at the start. With a QEMU that does not write zeroes (10.1 and newer) this holds for
-     * any copy, and the backing chain is kept. At most 4096 bytes.
+     * A reused file is opened in `format`, or in the format of its header. Its header may name other files. A reused
+     * file is never opened together with a file that its header names and that is in a folder that is not allowed. If
+     * the copy is shallow, the backing chain of the reused file must be complete at the start. QEMU 10.1 and newer do
+     * not write zeroes: with them the backing chain must be complete for any copy, and is kept. At most 4096 bytes.
      *
      * @generated from field: string file = 1;
      */
@@ -245,9 +245,8 @@ export declare type Destination = Message<"blockjob.v1.Destination"> & {
      * block device, and with DESTINATION_MISSING if it does not exist.
      *
      * The contents are overwritten; the device is never removed. It is formatted (it gets a header) only with
-     * reuse_external; without reuse_external only RAW is written, and another format is refused with
-     * DESTINATION_EXISTS. A raw copy needs a device of exactly the disk's size; otherwise SIZE_MISMATCH. At most 4096
-     * bytes.
+     * reuse_external. Without reuse_external only RAW is written: another format is refused with DESTINATION_EXISTS. A
+     * raw copy needs a device of exactly the disk's size; otherwise SIZE_MISMATCH. At most 4096 bytes.
      *
      * @generated from field: string block_device = 2;
      */
@@ -275,8 +274,8 @@ export declare type Destination = Message<"blockjob.v1.Destination"> & {
 
   /**
    * The encryption of the destination. If absent, the destination is not encrypted, and a copy of an encrypted source
-   * is refused with LOSS_NOT_ACCEPTED. The format is QCOW2 then, also if it is UNSPECIFIED; RAW and nbd are refused
-   * with FIELD_INVALID.
+   * is refused with LOSS_NOT_ACCEPTED. With encryption, the format is QCOW2, also if it is UNSPECIFIED; RAW and nbd are
+   * refused with FIELD_INVALID.
    *
    * A destination that is created, or gets a header, is encrypted. While QEMU derives the key, its monitor and the
    * guest's I/O stop for about three seconds; the plan's notes say so. A reused destination must be qcow2 with LUKS,
@@ -546,9 +545,9 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
   destinationContent: DestinationContent;
 
   /**
-   * The moment up to which the destination has all of the guest's writes, by the host's clock: the last moment at which
-   * the copy was seen to follow the guest, or the start of the job if it was never seen to. Set only with COMPLETE, and
-   * not after a pivot, since the guest writes to the destination then.
+   * The time up to which the destination has all of the guest's writes, by the host's clock. It is the last time at
+   * which the service saw that the copy followed the guest. If it never saw that, it is the time at which the job
+   * started. Set only with COMPLETE, and not after a pivot, because the guest then writes to the destination.
    *
    * @generated from field: google.protobuf.Timestamp as_of = 3;
    */
@@ -606,7 +605,7 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
   guestAsOf?: Timestamp | undefined;
 
   /**
-   * The newest later job of this disk that has moved the guest since, may have moved it, or found it elsewhere. If set,
+   * The newest later job of this disk that moved the guest, may have moved it, or found it on another image. If set,
    * guest_writes_to and next_start_path are out of date: read that job's outcome. Empty if no such job is known on this
    * host, in a journal entry's event, and while the job runs. Changes by others than jobs are not known here, for
    * instance a VM that is started with another image or migrated; see guest_as_of.
@@ -966,16 +965,16 @@ export enum Job_State {
   RUNNING = 2,
 
   /**
-   * Both sides are equal, and every guest write goes to both. Phase 2. Concluded from QEMU's own ready status, never
-   * from current_bytes == end_bytes. Short drains inside QEMU (standby) do not end it. libvirt: event
-   * VIR_DOMAIN_BLOCK_JOB_READY.
+   * Both images are equal, and every guest write goes to both. Phase 2. The service relies on the status ready of
+   * QEMU, and never compares current_bytes with end_bytes. A short drain inside QEMU (status standby) does not end
+   * this state. libvirt: event VIR_DOMAIN_BLOCK_JOB_READY.
    *
    * @generated from enum value: STATE_READY = 3;
    */
   READY = 3,
 
   /**
-   * A pivot has been requested and has not ended. The guest may be on either side.
+   * A pivot has been requested and has not ended. The guest may be on the source or on the destination.
    *
    * @generated from enum value: STATE_PIVOTING = 4;
    */
@@ -1014,7 +1013,8 @@ export enum Job_State {
 
   /**
    * The result cannot be proved, for instance because QEMU died during a pivot. `outcome` has the known facts.
-   * Examine the images before you start the VM or delete a file. libvirt reports nothing here: the job is just gone.
+   * Examine the images before you start the VM or delete a file. libvirt reports nothing in this case: its job
+   * disappears.
    *
    * @generated from enum value: STATE_UNRESOLVED = 9;
    */
@@ -1410,13 +1410,15 @@ export enum OnNoSpace {
 export declare const OnNoSpaceSchema: GenEnum<OnNoSpace>;
 
 /**
- * Whether the service stops the guest's CPUs during a pivot (about 20 ms: stop, complete, write the journal, continue).
- * A guest that was paused before stays paused.
+ * Whether the service pauses the guest (stops its CPUs) during a pivot. A pause takes about 20 ms: pause the guest,
+ * pivot, write the journal, resume the guest. A guest that was paused before stays paused.
  *
- * A pause has two advantages. If QEMU dies during a pivot, nothing on disk shows to which side the guest wrote last;
- * with the guest stopped both sides are equal. And some QEMU versions crash during a pivot under load; with the guest
- * stopped they do not. If the service dies during the pause, the guest stays stopped until the service is back, which
- * continues the guest before anything else.
+ * A pause has two advantages. First, if QEMU dies during a pivot, nothing on disk shows to which image the guest wrote
+ * last. If the guest is paused, both images are equal. Second, some QEMU versions crash during a pivot if the guest
+ * writes much. If the guest is paused, they do not crash.
+ *
+ * If the service dies during the pause, the guest stays paused until the service is started again. The service then
+ * resumes the guest before anything else.
  *
  * @generated from enum blockjob.v1.PauseGuest
  */
@@ -1429,16 +1431,16 @@ export enum PauseGuest {
   UNSPECIFIED = 0,
 
   /**
-   * Pauses if the QEMU version is not known to be free of the crash, or if the guest writes so fast that the pivot
-   * would not end. An event reports the pause, and its reason.
+   * Pauses if the QEMU version may have the crash, or if the guest writes so fast that the pivot would not end. An
+   * event reports the pause and its reason.
    *
    * @generated from enum value: PAUSE_GUEST_AUTO = 1;
    */
   AUTO = 1,
 
   /**
-   * Pauses. If QEMU dies during the pivot, the source has all of the guest's writes: the guest is not continued before
-   * the result is written down.
+   * Pauses. If QEMU dies during the pivot, the source has all of the guest's writes: the service does not resume the
+   * guest before the result is in the journal.
    *
    * @generated from enum value: PAUSE_GUEST_ALWAYS = 2;
    */
@@ -1487,8 +1489,8 @@ export enum Accept {
   LOSES_INTERNAL_SNAPSHOTS = 2,
 
   /**
-   * Another process may write to the disk's file. After the guest has left the file, it does not see what that process
-   * writes.
+   * Another process may write to the disk's file. When the guest runs on another image, it does not see what that
+   * process writes to the file.
    *
    * @generated from enum value: ACCEPT_SHARED_WRITER = 3;
    */
