@@ -54,7 +54,7 @@ export const catalogue = {
     },
     BASE_NOT_IN_CHAIN: {
       libvirt: 'VIR_ERR_INVALID_ARG',
-      text: '{image} is <what> of disk {disk}; GetDomain shows the chain',
+      text: '{image} cannot be the base or top for disk {disk}: it is <what>; GetDomain shows the chain',
     },
     PATH_NOT_ABSOLUTE: {
       libvirt: 'VIR_ERR_INVALID_ARG',
@@ -266,7 +266,7 @@ export const catalogue = {
     },
     CALLER_NOT_ALLOWED: {
       libvirt: 'VIR_ERR_OPERATION_DENIED',
-      text: 'caller {caller} may not {operation} on domain {domain}',
+      text: 'caller {caller} may not {operation} domain {domain}; ask the operator to change the policy',
     },
   }),
   ...coded('UNAUTHENTICATED', {
@@ -309,7 +309,7 @@ export const catalogue = {
       text: 'QEMU of domain {domain} cannot be reached: <why>',
     },
     HOST_UNREACHABLE: {
-      text: 'host {host} cannot be reached: <why>',
+      text: 'host {host} cannot be reached: <why>; try again, a write with the same request_id',
     },
     DIRECTORY_UNREACHABLE: {
       text: 'the directory does not answer (<why>), and <what> cannot be found without it; try again later',
@@ -331,7 +331,7 @@ export const catalogue = {
   ...coded('UNIMPLEMENTED', {
     QEMU_TOO_OLD: {
       libvirt: 'VIR_ERR_OPERATION_UNSUPPORTED',
-      text: 'QEMU {version} of domain {domain} has no <feature>; QEMU {since} introduced it',
+      text: 'QEMU {version} of domain {domain} has no <feature>, which QEMU {since} introduced; use a QEMU that has it',
     },
     NOT_IMPLEMENTED: {
       libvirt: 'VIR_ERR_NO_SUPPORT',

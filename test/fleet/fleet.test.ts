@@ -195,7 +195,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     for (const asked of ['GetInfo', 'StartCopy', 'GetDomain']) {
       const line = outside.find((one) => one.includes(`audit: ${asked} refused`));
       // The caller hears that it does not exist, and the log says why.
-      expect(line).toContain('"hides":"caller spiffe://site/team1 may not read on domain vm-h2"');
+      expect(line).toContain('"hides":"caller spiffe://site/team1 may not read domain vm-h2; ');
     }
     expect(audit.some((line) => line.includes('done') && line.includes('spiffe://site/ops'))).toBe(true);
     // The agent knows the caller behind the gateway.

@@ -54,7 +54,7 @@ async function shown(commands: string | undefined, { machine, job }: Case): Prom
     '/var/lib/images/web1-new.qcow2': copyIn(machine),
     '/var/lib/images/web1.qcow2': machine.top.path,
     '/var/lib/images': machine.dir,
-    '/run/qemu/web1-people.sock': machine.qemu.qmpPath,
+    '/run/qemu-people/web1.sock': machine.qemu.qmpPath,
     bj0123456789abcdef: job,
     '"web1"': `"${machine.disk.domain}"`,
   };

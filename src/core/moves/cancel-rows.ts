@@ -30,7 +30,7 @@ function needsHold({ job, seen, asked }: Going): boolean {
 
 export const CANCEL_ROWS: Rows<Going> = {
   'CANCELLING | the job is ending | waits': (s) => isCancelled(s) && isUnderWay(s) && meanwhile(s),
-  'CANCELLING, not by force | ready, the guest migrates | waits: a copy that ends after the guest has left does not match any point in time of its disk':
+  'CANCELLING, not by force | ready, the guest migrates | waits: after the migration, the guest writes on another host. A copy that ends later does not match any point in time of its disk':
     (s) => isSettledSoft(s) && s.seen.guestMigrates && meanwhile(s),
   // Only the unforced cancel after READY leaves a complete copy; a paused job refuses it, or waits in it.
   'CANCELLING, not by force | ready, and paused by a client | resumes the job (`job-resume`): a paused job does not end with a complete copy':

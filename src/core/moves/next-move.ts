@@ -79,7 +79,7 @@ const FIRST_ROWS: Rows = {
     ({ seen, asked }) => seen.qemu === 'SILENT' && asked.has('givenUp') && { move: 'leave' },
   'any | silent | waits: silence proves nothing, and QEMU may still run the job': ({ seen }) =>
     seen.qemu === 'SILENT' && WAIT,
-  'STARTING | the disk is on the destination; or the job may have run, and QEMU has ended or the disk is elsewhere | records `running`, because it does not undo a job that may have written data':
+  'STARTING | the disk is on the destination; or the job may have run, and QEMU has ended or the disk is elsewhere | records `running`: the job may have written data, so the start is not undone. The rows of a running job say what follows':
     (s) => s.state === 'STARTING' && hasRun(s) && RUNNING,
   'STARTING | has no job, or the job failed at once | undoes each step that may have happened, the last one first. The caller gets the reason. After an Abort, the service does the same, and begins no further step':
     (s) => s.state === 'STARTING' && hasFailed(s) && { move: 'undo-start' },
@@ -115,7 +115,7 @@ const GOING_ROWS: Rows<Going> = {
     refusedChange,
   'another limit or a pause is requested | has not made the change yet | asks QEMU for the change, once, even if the job waits for its end':
     change,
-  'RUNNING, READY | the guest migrates | waits: does not record `ready` or begin the `on_ready` action, because data copied after the guest has left does not match any point in time of its disk':
+  'RUNNING, READY | the guest migrates | waits: does not record `ready` or begin the `on_ready` action. After the migration, the guest writes on another host. A copy that continues then does not match any point in time of its disk':
     ({ seen }) => seen.guestMigrates && WAIT,
   'READY, on_ready | not paused | records `pivot-requested` or `finish-requested`, as `on_ready` says': (s) =>
     s.state === 'READY' && s.pause === undefined && onReady(s),

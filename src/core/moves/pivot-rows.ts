@@ -57,7 +57,7 @@ export const PIVOT_ROWS: Rows<Going> = {
   'PIVOTING | the pivot is in progress | waits': (s) =>
     isPivoting(s) && ['waiting', 'pending', 'aborting'].includes(s.now.status) && meanwhile(s),
   // Carrying them over waits for other clients' format jobs, and drains the disks.
-  'PIVOTING | guest held, bitmaps not carried over yet | resumes the guest, and begins the pivot again, because a guest is not held while the bitmaps are carried over':
+  'PIVOTING | guest held, dirty bitmaps not copied to the destination yet | resumes the guest, and begins the pivot again. The guest must not be held meanwhile, because the copying may have to wait':
     (s) => isPivoting(s) && s.job.guestHeld && carries(s) && RELEASE,
   'PIVOTING | guest held too long | resumes the guest after 5 seconds, and tries again 20 seconds later': (s) =>
     isPivoting(s) && s.job.guestHeld && s.asked.has('heldTooLong') && RELEASE,
@@ -67,8 +67,9 @@ export const PIVOT_ROWS: Rows<Going> = {
       pauseBecause(s) !== undefined &&
       (s.asked.has('restsFromHold') || !s.asked.has('stopsSoon')) &&
       meanwhile(s),
-  'PIVOTING | guest to be paused, or ready; bitmaps not carried over yet | carries the bitmaps over': (s) =>
-    isPivoting(s) && carries(s) && (pauseBecause(s) !== undefined || !isTooEarly(s)) && { move: 'carry-bitmaps' },
+  'PIVOTING | guest to be paused, or ready; dirty bitmaps not copied to the destination yet | copies the dirty bitmaps to the destination':
+    (s) =>
+      isPivoting(s) && carries(s) && (pauseBecause(s) !== undefined || !isTooEarly(s)) && { move: 'carry-bitmaps' },
   'PIVOTING | guest to be paused | pauses the guest, and then waits until all data is copied': (s) => {
     const because = isPivoting(s) ? pauseBecause(s) : undefined;
     return because !== undefined && { move: 'hold-guest', because };

@@ -18,7 +18,7 @@ export type UrgentMove =
 
 /** These rows do not wait for a look at QEMU. */
 const URGENT_ROWS: Written<Urgent, UrgentMove> = {
-  'guest held, or QEMU silent, for 6 seconds | may wait for a network destination | closes the connections of all copies of this VM, except the copies that the guest may be on (`yank`). The copies without a connection fail, and the guest continues':
+  'guest held, or QEMU silent, for 6 seconds | may wait for a network destination | closes the connections of all copies of this VM (`yank`). It keeps the connection of a copy that the guest may be on. The copies without a connection fail, and the guest continues':
     ({ asked }) => asked.has('waitsFarTooLong') && 'YANK_COPIES',
   'concluded, and its clean-up given up | has a network destination that may hang, and the guest is not on it | closes the connection (`yank`), because closing the node would also wait for the server':
     ({ job, asked }) => job.giveUpRequested && mayBeBroken(job) && !asked.has('yank') && 'YANK',

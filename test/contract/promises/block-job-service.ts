@@ -89,7 +89,8 @@ const ALL_CALLS: readonly Row[] = [
   [
     'unit/agent/job/request-ids.test.ts',
     'an id that is in use just now is in use for its caller alone',
-    'It is refused with REQUEST_ID_IN_USE while the first call is being answered.',
+    'a repetition with the same body waits for the same job',
+    'another body is refused with REQUEST_ID_IN_USE.',
     'Each caller has its own ids.',
   ],
   [
@@ -204,8 +205,8 @@ const STARTS: readonly Row[] = [
   [
     'qemu/reuse.test.ts',
     'an image that cannot show the contents below the active one is refused, and nothing is touched',
-    "A destination that is reused must already show the contents of the source's backing image",
-    'It refuses an obvious contradiction with REUSED_UNLIKE',
+    "it must already have the same contents as the source's backing image.",
+    'It refuses a destination that obviously has other contents with REUSED_UNLIKE',
   ],
   [
     'qemu/reuse.test.ts',
@@ -438,7 +439,7 @@ const CHANGES_AND_ENDS: readonly Row[] = [
     'unit/core/moves/memory.test.ts',
     'is given up half a minute after its end by force was requested, and after the last answer of QEMU',
     'only an Abort with `force` gives the job up then',
-    'has not answered for 30 seconds, the service gives the job up:',
+    'does not answer for 30 seconds, counted from the Abort at the earliest, the service gives the job up:',
   ],
   [
     'qemu/sight.test.ts',

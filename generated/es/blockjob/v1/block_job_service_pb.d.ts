@@ -35,10 +35,11 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
 
   /**
    * Copies the active image only. A destination that is created gets the source's backing image as backing file. A
-   * destination that is reused must already show the contents of the source's backing image, and keeps its own backing
-   * file. The service does not check these contents, and relies on the caller, except in the two cases below. It
-   * refuses an obvious contradiction with REUSED_UNLIKE. If it relies on the caller, Outcome.safe_to_delete does not
-   * list the source. Outcome.evidence says whether it relied on the caller.
+   * destination that is reused keeps its own backing file. Together with that file, it must already have the same
+   * contents as the source's backing image. The service does not check these contents, and relies on the caller, except
+   * in the two cases below. It refuses a destination that obviously has other contents with REUSED_UNLIKE. If it relies
+   * on the caller, Outcome.safe_to_delete does not list the source. Outcome.evidence says whether it relied on the
+   * caller.
    *
    * It does not rely on the caller in two cases. With verify_reused, QEMU compares the contents. If the destination has
    * no data, and its backing file is exactly that backing image, no comparison is needed.
@@ -77,7 +78,7 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   /**
    * The unit of dirty tracking in bytes: a power of two, 512 to 67108864 (64 MiB), otherwise GRANULARITY_INVALID. 0
    * means that QEMU chooses. If the guest makes small random writes, a copy may become READY with 4096 and not with a
-   * larger unit. A smaller unit needs more memory: disk size / granularity / 8 bytes.
+   * larger unit. QEMU needs one bit of memory for each unit of the disk, so a smaller unit needs more memory.
    *
    * @generated from field: int64 granularity_bytes = 7;
    */
@@ -1068,17 +1069,17 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
    * READY, the destination is STALE then. With pivot it is refused with FLAGS_EXCLUSIVE. QEMU: force; yank for an NBD
    * connection that hangs.
    *
-   * If the job's QEMU has not answered for 30 seconds, the service gives the job up: the job is UNRESOLVED, and nothing
-   * is deleted. If QEMU has already reported the result, the job ends with that result; its clean-up in QEMU is left
-   * out.
+   * If the job's QEMU does not answer for 30 seconds, counted from the Abort at the earliest, the service gives the job
+   * up: the job is UNRESOLVED, and nothing is deleted. If QEMU has already reported the result, the job ends with that
+   * result; its clean-up in QEMU is left out.
    *
    * @generated from field: bool force = 4;
    */
   force: boolean;
 
   /**
-   * Whether the guest is paused for the pivot. UNSPECIFIED means AUTO. Without pivot, the field applies to the end of a
-   * copy in write_mode BLOCKING: some QEMU versions crash at this end if the guest writes much.
+   * Whether the guest is paused for the pivot. UNSPECIFIED means AUTO. Without pivot, the service uses the field when
+   * it ends a copy in write_mode BLOCKING. At that moment, some QEMU versions crash if the guest writes much.
    *
    * @generated from field: blockjob.v1.PauseGuest pause_guest = 5;
    */
@@ -1855,7 +1856,7 @@ export declare const CommitFlagSchema: GenEnum<CommitFlag>;
  * - A starting call is StartCopy, Rebase or Commit. A write is a call that changes something; a read is any other call.
  * - If the deadline of a call expires, or its client cancels or disconnects, only the waiting ends. The work always
  *   continues, and the job is not touched. A client that gets no answer to a write repeats the write with the same
- *   request_id, or reads the result with ListJobs.
+ *   request_id. It may also find the job with ListJobs: Job.request_id is the id of the call that started it.
  * - An error has a google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). An argument that can never
  *   be valid is a BadRequest field violation; an error has at most 10. A starting call reports all its invalid
  *   arguments together; another call may report only the first ones.
@@ -1868,11 +1869,11 @@ export declare const CommitFlagSchema: GenEnum<CommitFlag>;
  *   QEMU_UNREACHABLE, REFUSED_BY_QEMU and DRAINING.
  * - If the policy does not let a caller read a domain, each call answers as if the domain did not exist.
  *   CALLER_NOT_ALLOWED is for a caller that may read the domain, but may not make this call for it.
- * - A read never waits until a write is answered. It may wait only while QEMU formats the new image of a start: a read
- *   of the disks of this QEMU then waits for the image, at most 5 seconds.
- * - The comment of a field names the longest text, in bytes, or the longest list, in elements. A request has at most
- *   163840 bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request
- *   is refused with RESOURCE_EXHAUSTED without being read.
+ * - A read never waits until a write is answered. There is one short wait: if QEMU formats the new image of a start, a
+ *   read of the disks of this QEMU waits for the image, at most 5 seconds.
+ * - The comment of a field names its maximum length. For a text, the unit is bytes. For a list, it is elements. A
+ *   request has at most 163840 bytes in total. A longer text or list is refused with FIELD_INVALID before any other
+ *   check. A longer request is refused with RESOURCE_EXHAUSTED without being read.
  * - A connection may have 500 calls at a time by default. At most 400 of them may be watches: a further watch is
  *   refused with TOO_MANY_CALLS. Further calls on the connection wait in the client. An address and the server have
  *   limits too: a call beyond them is refused with TOO_MANY_CALLS. This error has google.rpc.RetryInfo.
@@ -1884,10 +1885,11 @@ export declare const CommitFlagSchema: GenEnum<CommitFlag>;
  * Every write has a request_id. It names one intended action, so that a client may repeat the write. It has 1 to 128
  * printable ASCII characters without spaces, for instance a UUID; otherwise FIELD_INVALID. Each caller has its own ids.
  * A repetition with the same id and the same body returns the job of the first call, as it is now. The same id with
- * another body is refused with REQUEST_ID_REUSED. It is refused with REQUEST_ID_IN_USE while the first call is being
- * answered. The service keeps an id as long as the job of the call: until at least 24 hours after the end of the job,
- * also across restarts. The id of a refused call is not kept, and may be used again. An empty id gives no protection: a
- * repetition is a second action. Reclaim may be repeated without an id; the service does not keep its ids.
+ * another body is refused with REQUEST_ID_REUSED. While the first call is being answered, a repetition with the same
+ * body waits for the same job, and another body is refused with REQUEST_ID_IN_USE. The service keeps an id as long as
+ * the job of the call: until at least 24 hours after the end of the job, also across restarts. The id of a refused call
+ * is not kept, and may be used again. An empty id gives no protection: a repetition is a second action. Reclaim may be
+ * repeated without an id; the service does not keep its ids.
  *
  * A starting call has validate_only. If it is set, the call runs every check, changes nothing, and answers with the
  * plan instead of a job. OK means that the job could have started at that moment.
@@ -2071,9 +2073,9 @@ export declare const BlockJobService: GenService<{
    * pull or a commit is cancelled, the chain is valid, and the job may be started again.
    *
    * With pivot, the guest runs on the destination. For an active commit, it runs on `base`. Before READY, a pivot is
-   * refused with JOB_NOT_READY. While QEMU drains its requests (its status standby, usually short), the pivot waits. A
-   * pivot changes the running QEMU, not the configuration of the VM. The VM must be started next time with the image
-   * that Outcome.next_start_path names.
+   * refused with JOB_NOT_READY. While QEMU drains its requests, the pivot waits. This is usually short, and the status
+   * of the job in QEMU is standby. A pivot changes the running QEMU, not the configuration of the VM. The VM must be
+   * started next time with the image that Outcome.next_start_path names.
    *
    * The call waits for the end of the job, unless `return_immediately` is set. It also waits if the same end was
    * requested before. Without pivot, it answers OK when the job has ended in any state, so read job.state. For example,
@@ -2094,8 +2096,9 @@ export declare const BlockJobService: GenService<{
    *
    * An Abort without pivot ends a STARTING job: the service undoes its steps. The job is FAILED, and the service
    * forgets it. The call that started it fails with JOB_ENDED. An Abort with pivot waits until the start has ended. If
-   * QEMU does not answer, no step can be undone: only an Abort with `force` gives the job up then. If the folder of the
-   * destination hangs for the service itself, an Abort waits for the folder, even with `force`.
+   * QEMU does not answer, no step can be undone: only an Abort with `force` gives the job up then. If the service
+   * itself waits for the folder of the destination, for instance because an NFS server hangs, an Abort waits too, even
+   * with `force`.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
    * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED if pivot

@@ -333,7 +333,7 @@ export const CommitFlag = /*@__PURE__*/
  * - A starting call is StartCopy, Rebase or Commit. A write is a call that changes something; a read is any other call.
  * - If the deadline of a call expires, or its client cancels or disconnects, only the waiting ends. The work always
  *   continues, and the job is not touched. A client that gets no answer to a write repeats the write with the same
- *   request_id, or reads the result with ListJobs.
+ *   request_id. It may also find the job with ListJobs: Job.request_id is the id of the call that started it.
  * - An error has a google.rpc.ErrorInfo with a reason of ErrorReason (error_reason.proto). An argument that can never
  *   be valid is a BadRequest field violation; an error has at most 10. A starting call reports all its invalid
  *   arguments together; another call may report only the first ones.
@@ -346,11 +346,11 @@ export const CommitFlag = /*@__PURE__*/
  *   QEMU_UNREACHABLE, REFUSED_BY_QEMU and DRAINING.
  * - If the policy does not let a caller read a domain, each call answers as if the domain did not exist.
  *   CALLER_NOT_ALLOWED is for a caller that may read the domain, but may not make this call for it.
- * - A read never waits until a write is answered. It may wait only while QEMU formats the new image of a start: a read
- *   of the disks of this QEMU then waits for the image, at most 5 seconds.
- * - The comment of a field names the longest text, in bytes, or the longest list, in elements. A request has at most
- *   163840 bytes in total. A longer text or list is refused with FIELD_INVALID before any other check. A longer request
- *   is refused with RESOURCE_EXHAUSTED without being read.
+ * - A read never waits until a write is answered. There is one short wait: if QEMU formats the new image of a start, a
+ *   read of the disks of this QEMU waits for the image, at most 5 seconds.
+ * - The comment of a field names its maximum length. For a text, the unit is bytes. For a list, it is elements. A
+ *   request has at most 163840 bytes in total. A longer text or list is refused with FIELD_INVALID before any other
+ *   check. A longer request is refused with RESOURCE_EXHAUSTED without being read.
  * - A connection may have 500 calls at a time by default. At most 400 of them may be watches: a further watch is
  *   refused with TOO_MANY_CALLS. Further calls on the connection wait in the client. An address and the server have
  *   limits too: a call beyond them is refused with TOO_MANY_CALLS. This error has google.rpc.RetryInfo.
@@ -362,10 +362,11 @@ export const CommitFlag = /*@__PURE__*/
  * Every write has a request_id. It names one intended action, so that a client may repeat the write. It has 1 to 128
  * printable ASCII characters without spaces, for instance a UUID; otherwise FIELD_INVALID. Each caller has its own ids.
  * A repetition with the same id and the same body returns the job of the first call, as it is now. The same id with
- * another body is refused with REQUEST_ID_REUSED. It is refused with REQUEST_ID_IN_USE while the first call is being
- * answered. The service keeps an id as long as the job of the call: until at least 24 hours after the end of the job,
- * also across restarts. The id of a refused call is not kept, and may be used again. An empty id gives no protection: a
- * repetition is a second action. Reclaim may be repeated without an id; the service does not keep its ids.
+ * another body is refused with REQUEST_ID_REUSED. While the first call is being answered, a repetition with the same
+ * body waits for the same job, and another body is refused with REQUEST_ID_IN_USE. The service keeps an id as long as
+ * the job of the call: until at least 24 hours after the end of the job, also across restarts. The id of a refused call
+ * is not kept, and may be used again. An empty id gives no protection: a repetition is a second action. Reclaim may be
+ * repeated without an id; the service does not keep its ids.
  *
  * A starting call has validate_only. If it is set, the call runs every check, changes nothing, and answers with the
  * plan instead of a job. OK means that the job could have started at that moment.
