@@ -115,7 +115,7 @@ describe.skipIf(needs('guest'))('a guest that writes as fast as it can', { timeo
     const from = acked.at(outcome?.asOf ?? new Date(0));
     await expect(momentOf(vm, 1, next, { from, to })).resolves.toBeGreaterThan(from);
     // The end of the copy fixes the point in time: a later one is refused.
-    await expect(momentOf(vm, 1, next, { from: to + 64, to: to + 96 })).rejects.toThrow('shows no moment');
+    await expect(momentOf(vm, 1, next, { from: to + 64, to: to + 96 })).rejects.toThrow('matches no point in time');
   });
 
   test('a copy that is cancelled before READY leaves nothing, and the disk as it was', async () => {
