@@ -155,8 +155,9 @@ function control(): void {
 function modes(): void {
   chmodSync(STAGE, 0o755);
   for (const entry of readdirSync(STAGE, { recursive: true, withFileTypes: true })) {
-    const isProgram = [join(STAGE, '/usr/bin'), join(STAGE, dirname(NODE))].includes(entry.parentPath);
-    chmodSync(join(entry.parentPath, entry.name), entry.isDirectory() || isProgram ? 0o755 : 0o644);
+    const path = join(entry.parentPath, entry.name);
+    const isProgram = entry.parentPath === join(STAGE, '/usr/bin') || path === join(STAGE, NODE);
+    chmodSync(path, entry.isDirectory() || isProgram ? 0o755 : 0o644);
   }
 }
 
