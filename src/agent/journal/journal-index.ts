@@ -8,7 +8,7 @@ import { open, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { StepState } from '../../core/job/job.ts';
 import type { ClockStamp } from '../../core/job/journal-entry.ts';
-import { type KnownJob, NO_STEPS } from '../../core/job/known-job.ts';
+import type { KnownJob } from '../../core/job/known-job.ts';
 import { isOwn } from '../host/own-files.ts';
 import type { SharedTexts } from '../host/shared-texts.ts';
 import type { Told } from './ended-job.ts';
@@ -113,8 +113,7 @@ function lineIn(bytes: Buffer, texts: SharedTexts): Indexed | undefined {
   if (bytes.toString('latin1', 0, 9) !== `${checksum(json)} `) return undefined;
   const { version, told, ...rest } = texts.share(JSON.parse(json.toString()) as Line);
   if (version !== VERSION) return undefined;
-  const steps = told.job.steps.length === 0 ? NO_STEPS : new Map(told.job.steps);
-  return { ...rest, told: { ...told, job: { ...told.job, steps } } };
+  return { ...rest, told: { ...told, job: { ...told.job, steps: new Map(told.job.steps) } } };
 }
 
 /** Without all of it in memory at once. */

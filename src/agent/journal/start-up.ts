@@ -87,7 +87,9 @@ async function open(journals: Journals, logger: Logger): Promise<OpenedJobs> {
     }
   }
   const saveIndex = async () => {
-    await index.save(indexed).catch((err: unknown) => logger.warn({ err }, 'The index of journals cannot be written'));
+    await withSmallYoungSpace(async () => await index.save(indexed)).catch((err: unknown) =>
+      logger.warn({ err }, 'The index of journals cannot be written'),
+    );
   };
   return { jobs: oldestFirst(jobs), saveIndex };
 }

@@ -43,7 +43,7 @@ export interface KnownJob
 }
 
 /** The same for all jobs: a map of its own has 200 bytes. */
-export const NO_STEPS: KnownJob['steps'] = new Map();
+const NO_STEPS: KnownJob['steps'] = new Map();
 
 /** The job without everything else. */
 export function knownOf(job: Job): KnownJob {
