@@ -59,19 +59,10 @@ export class RemoteCalls implements Disposable {
   ): Promise<Response> {
     call.signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<Response>();
-    const { path, requestSerialize, responseDeserialize } = rpc;
-    const running = this.#client.makeUnaryRequest(
-      path,
-      requestSerialize,
-      responseDeserialize,
-      request,
-      metadataOf(call),
-      deadlineOf(call),
-      (error, response) => {
-        if (response === undefined) reject(error);
-        else resolve(response);
-      },
-    );
+    const running = this.#client.makeUnaryRequest(...argumentsOf(call, rpc, request), (error, response) => {
+      if (response === undefined) reject(error);
+      else resolve(response);
+    });
     using _leaving = addAbortListener(call.signal, () => running.cancel());
     try {
       return await promise;
@@ -79,7 +70,7 @@ export class RemoteCalls implements Disposable {
       if (!isServiceError(error)) throw error;
       throw call.signal.aborted && error.code === status.CANCELLED
         ? call.signal.reason
-        : await this.#whyRefused(error, path, call);
+        : await this.#whyRefused(error, rpc.path, call);
     }
   }
 
@@ -89,21 +80,13 @@ export class RemoteCalls implements Disposable {
     rpc: MethodDefinition<Request, Response>,
     request: Request,
   ): AsyncGenerator<Response> {
-    const { path, requestSerialize, responseDeserialize } = rpc;
-    const stream = this.#client.makeServerStreamRequest(
-      path,
-      requestSerialize,
-      responseDeserialize,
-      request,
-      metadataOf(call),
-      deadlineOf(call),
-    );
+    const stream = this.#client.makeServerStreamRequest(...argumentsOf(call, rpc, request));
     using _leaving = addAbortListener(call.signal, () => stream.cancel());
     try {
       for await (const message of stream) yield message as Response;
     } catch (error) {
       if (call.signal.aborted && isServiceError(error) && error.code === status.CANCELLED) return;
-      throw isServiceError(error) ? await this.#whyRefused(error, path, call) : error;
+      throw isServiceError(error) ? await this.#whyRefused(error, rpc.path, call) : error;
     } finally {
       stream.cancel();
     }
@@ -133,6 +116,15 @@ export class RemoteCalls implements Disposable {
       throw error;
     }
   }
+}
+
+/** The arguments of a call to grpc-js. */
+function argumentsOf<Request, Response>(
+  call: Call,
+  { path, requestSerialize, responseDeserialize }: MethodDefinition<Request, Response>,
+  request: Request,
+) {
+  return [path, requestSerialize, responseDeserialize, request, metadataOf(call), deadlineOf(call)] as const;
 }
 
 function metadataOf({ caller, rights, epoch }: Call): Metadata {
