@@ -113,6 +113,7 @@ function lineIn(bytes: Buffer, texts: SharedTexts): Indexed | undefined {
   if (bytes.toString('latin1', 0, 9) !== `${checksum(json)} `) return undefined;
   const { version, told, ...rest } = texts.share(JSON.parse(json.toString()) as Line);
   if (version !== VERSION) return undefined;
+  // A map for each: with one for all empty ones, the process was measured to keep 30 MiB more (make bench).
   return { ...rest, told: { ...told, job: { ...told.job, steps: new Map(told.job.steps) } } };
 }
 

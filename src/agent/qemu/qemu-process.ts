@@ -40,11 +40,12 @@ async function findListeners(socketPaths: readonly string[]): Promise<readonly (
   const wanted = await Promise.all(socketPaths.map(realSocket));
   const found = new Map(wanted.map((path): [string, ProcessFacts[]] => [path, []]));
   const names = new Set(wanted.map((path) => basename(path)));
-  // They have the same name. Only its process knows the folder of a relative name.
+  // They have the same name. Only the process knows the folder of a relative name.
   const links = new Map<string, string>();
   for (const { inode, path } of await listeningSockets()) {
     if (!names.has(basename(path))) continue;
-    if (!isAbsolute(path) || found.has(await realSocket(path))) links.set(`socket:[${inode}]`, path);
+    const real = isAbsolute(path) ? await realSocket(path) : path;
+    if (!isAbsolute(path) || found.has(real)) links.set(`socket:[${inode}]`, real);
   }
   for await (const pid of processes()) {
     if (links.size === 0) break;
@@ -52,8 +53,9 @@ async function findListeners(socketPaths: readonly string[]): Promise<readonly (
     const facts = bound.length === 0 ? undefined : await factsOf(pid);
     if (facts === undefined) continue;
     for (const { name } of bound) {
-      const path = resolve(facts.workingDirectory, links.get(name) ?? '');
-      const listeners = found.get(await realSocket(path));
+      const path = links.get(name) ?? '';
+      const real = isAbsolute(path) ? path : await realSocket(resolve(facts.workingDirectory, path));
+      const listeners = found.get(real);
       if (listeners === undefined) continue;
       // Other holders have inherited it from this one.
       links.delete(name);
