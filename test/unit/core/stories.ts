@@ -1,4 +1,5 @@
 /** Jobs to test with: each is the fold of a real journal, so none is in a state that no job can be in. */
+import type { Leftover } from '../../../src/core/block-jobs.ts';
 import type { Handover } from '../../../src/core/job/handover.ts';
 import { fold, type Job, type JobState } from '../../../src/core/job/job.ts';
 import type { Accepted, EntryBody, JournalEntry } from '../../../src/core/job/journal-entry.ts';
@@ -137,3 +138,17 @@ export const STORIES: readonly (readonly [name: string, state: JobState, entries
   ['pivot cancelled', 'CANCELLING', [RUNNING, READY, pivot(), FORCE]],
   ['pivot cancelled with a held guest', 'CANCELLING', [RUNNING, READY, pivot('ALWAYS'), HELD, FORCE]],
 ];
+
+/** A file that a job has left. */
+export const LEFTOVER: Leftover = {
+  id: 'file:1',
+  kind: 'FILE',
+  host: 'host1',
+  domain: 'vm1',
+  jobId: 'bj1',
+  name: '/x',
+  allocatedBytes: 5,
+  text: 'why',
+  blockedBy: '',
+  createTime: undefined,
+};

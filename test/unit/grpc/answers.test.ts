@@ -13,7 +13,7 @@ import { GetServerInfoResponse } from '../../../generated/blockjob/v1/server_ser
 import { LeftoverSchema, StartCopyResponseSchema } from '../../../generated/es/blockjob/v1/block_job_service_pb.js';
 import { JobEventSchema } from '../../../generated/es/blockjob/v1/job_pb.js';
 import { GetServerInfoResponseSchema } from '../../../generated/es/blockjob/v1/server_service_pb.js';
-import type { Leftover, PlannedStepInWords } from '../../../src/core/block-jobs.ts';
+import type { PlannedStepInWords } from '../../../src/core/block-jobs.ts';
 import { encryptionOf } from '../../../src/core/destination.ts';
 import { failure } from '../../../src/core/errors.ts';
 import { concludedJob } from '../../../src/core/job/job.ts';
@@ -25,7 +25,18 @@ import { fromDomain } from '../../../src/grpc/domain-answers.ts';
 import { serverInfoFor } from '../../../src/grpc/reading.ts';
 import { toCopyRequest } from '../../../src/grpc/requests.ts';
 import { anImage } from '../../support/images/image.ts';
-import { ACTIVE_COMMIT, COMMIT, CONCLUDED, CREATED, jobOf, jobWith, PULL, RUNNING, STORIES } from '../core/stories.ts';
+import {
+  ACTIVE_COMMIT,
+  COMMIT,
+  CONCLUDED,
+  CREATED,
+  jobOf,
+  jobWith,
+  LEFTOVER,
+  PULL,
+  RUNNING,
+  STORIES,
+} from '../core/stories.ts';
 
 const PROTO = join(import.meta.dirname, '../../../proto/blockjob/v1');
 const TIME = '2026-01-01T00:00:00.000Z';
@@ -74,18 +85,6 @@ const JOBS = [
   ...[PULL, COMMIT, ACTIVE_COMMIT].map((kind) => publicJob(jobWith(kind, RUNNING))),
   { ...publicJob(endedJob), outcome: outcomeAtEnd(endedJob) },
 ];
-const LEFTOVER: Leftover = {
-  id: 'file:1',
-  kind: 'FILE',
-  host: 'host1',
-  domain: 'vm1',
-  jobId: 'bj1',
-  name: '/x',
-  allocatedBytes: 5,
-  text: 'why',
-  blockedBy: '',
-  createTime: undefined,
-};
 const STEP: PlannedStepInWords = { name: 's', phase: 'START', run: '', undo: '', reason: '' };
 
 describe('an answer', () => {

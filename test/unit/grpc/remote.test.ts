@@ -14,7 +14,7 @@ import type {
 import type { CheckOperationRequest } from '../../../generated/blockjob/v1/domain_service.ts';
 import { Job as JobMessage } from '../../../generated/blockjob/v1/job.ts';
 import { Status } from '../../../generated/google/rpc/status.ts';
-import type { Leftover, ReclaimResult } from '../../../src/core/block-jobs.ts';
+import type { ReclaimResult } from '../../../src/core/block-jobs.ts';
 import { BlockJobError, failure, violation } from '../../../src/core/errors.ts';
 import type { ForeignJob } from '../../../src/core/foreign-job.ts';
 import { concludedJob } from '../../../src/core/job/job.ts';
@@ -53,7 +53,7 @@ import {
 import { answerTo, statusOf } from '../../../src/grpc/status.ts';
 import { present } from '../../support/checks.ts';
 import { serving } from '../../support/service/stub-server.ts';
-import { CONCLUDED, CREATED, jobOf, jobWith, RUNNING, STORIES } from '../core/stories.ts';
+import { CONCLUDED, CREATED, jobOf, jobWith, LEFTOVER, RUNNING, STORIES } from '../core/stories.ts';
 
 const int = fc.oneof(fc.constantFrom(0, 1, 2), fc.integer());
 const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
@@ -230,18 +230,7 @@ const JOBS = [
   changedSince,
 ];
 
-const LEFTOVER: Leftover = {
-  id: 'file:1',
-  kind: 'FILE',
-  host: 'host1',
-  domain: 'vm1',
-  jobId: 'bj1',
-  name: '/x',
-  allocatedBytes: 5,
-  text: 'why',
-  blockedBy: '',
-  createTime: PROGRESS.sampleTime,
-};
+const DATED = { ...LEFTOVER, createTime: PROGRESS.sampleTime };
 const EVENT: EventFacts = {
   job: ended,
   progress: undefined,
@@ -266,7 +255,7 @@ describe('an answer that is passed on', () => {
   });
 
   it('a leftover, and its removal', () => {
-    const leftover = LEFTOVER;
+    const leftover = DATED;
     expect(toLeftover(fromLeftover(leftover))).toEqual(leftover);
     const results: ReclaimResult[] = [
       { id: 'file:1', leftover, failure: undefined },
@@ -326,7 +315,7 @@ describe('an answer that is passed on', () => {
     expect(fromJobView(toJobView(received))).toEqual(told);
     const event = { ...fromJobEvent(EVENT), job: received, revision: received.revision, kind: number };
     expect(fromJobEvent(toJobEvent(event))).toEqual(event);
-    const leftover = { ...fromLeftover(LEFTOVER), kind: number };
+    const leftover = { ...fromLeftover(DATED), kind: number };
     expect(fromLeftover(toLeftover(leftover))).toEqual(leftover);
   });
 });
