@@ -4,10 +4,10 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { present } from '../support/checks.ts';
 import { FleetSite } from '../support/fleet/fleet-site.ts';
+import { useOf } from '../support/memory.ts';
 import type { Caller } from '../support/service/caller.ts';
 import type { Service } from '../support/service/service.ts';
 
@@ -28,11 +28,6 @@ function at(samples: Samples, share: number): number {
   return present(samples[Math.min(samples.length - 1, Math.floor(share * samples.length))]);
 }
 
-async function residentMib(pid: number): Promise<number> {
-  const kib = /^VmRSS:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return Math.round(Number(kib) / 1024);
-}
-
 /** The time from the start to "serves": the median of some starts. The last service is left running. */
 async function coldStart(site: FleetSite): Promise<{ ms: number; mib: number; gateway: Service }> {
   const policy = await site.policy({ 'spiffe://site/ops': { operate: ['*'] } });
@@ -41,7 +36,7 @@ async function coldStart(site: FleetSite): Promise<{ ms: number; mib: number; ga
     const begun = performance.now();
     const gateway = await site.gateway('g1', policy);
     times.push(performance.now() - begun);
-    const mib = await residentMib(gateway.pid);
+    const mib = Math.round(useOf(gateway).residentMib);
     if (times.length === STARTS) return { ms: Math.round(at(times.toSorted(byNumber), 0.5)), mib, gateway };
     await gateway.stop();
   }

@@ -4,16 +4,17 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { present } from '../support/checks.ts';
 import { askUntil } from '../support/hostile/good-client.ts';
 import { type MemoryCgroup, memoryCgroup } from '../support/hostile/memory-cgroup.ts';
+import { peakBytes } from '../support/memory.ts';
 import { testDir } from '../support/real-qemu/qemu.ts';
 import { Service } from '../support/service/service.ts';
 
-const MAY_HAVE = 512 * 1024 * 1024;
+const MIB = 1 << 20;
+const MAY_HAVE = 512 * MIB;
 const SECONDS = 5;
 const DOMAINS = 40;
 const PROGRAM = join(import.meta.dirname, '../support/hostile/flood.ts');
@@ -42,11 +43,6 @@ async function flood(name: string, { address }: Service): Promise<void> {
   await once(child, 'exit');
 }
 
-async function peakMib({ pid }: Service): Promise<string> {
-  const found = /^VmHWM:\s+(\d+)/m.exec(await readFile(`/proc/${pid}/status`, 'utf8'));
-  return `${Math.round(Number(found?.[1]) / 1024)} MiB`;
-}
-
 /** A server for each trial, with little memory at the start. */
 async function row(cgroup: MemoryCgroup, name: string, trial: (service: Service) => Promise<void>): Promise<string> {
   await using dir = await testDir();
@@ -58,7 +54,7 @@ async function row(cgroup: MemoryCgroup, name: string, trial: (service: Service)
   await using service = await Service.start({ dir: dir.path, qmp, allow: [], listen: '127.0.0.1:0', under, args });
   const { tookMs, lost } = await askUntil(trial(service), service.address);
   const at = (share: number) => `${present(tookMs[Math.floor(share * (tookMs.length - 1))]).toFixed(1)} ms`;
-  return `| ${name} | ${at(0.5)} | ${at(0.99)} | ${tookMs.length} | ${lost.length} | ${await peakMib(service)} |\n`;
+  return `| ${name} | ${at(0.5)} | ${at(0.99)} | ${tookMs.length} | ${lost.length} | ${Math.round(peakBytes(service) / MIB)} MiB |\n`;
 }
 
 await using cgroup = await memoryCgroup(MAY_HAVE);

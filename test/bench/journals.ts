@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { PROGRAM } from '../../build/places.ts';
 import { OnReady } from '../../generated/blockjob/v1/job.ts';
 import { present } from '../support/checks.ts';
+import { type Use, useOf } from '../support/memory.ts';
 import { Site } from '../support/real-qemu/bench-qemu.ts';
 import { testDir } from '../support/real-qemu/qemu.ts';
 import { manyJournals } from '../support/service/many-journals.ts';
@@ -16,13 +17,10 @@ import { Service } from '../support/service/service.ts';
 const JOURNALS = 10_000;
 const ROUNDS = 5;
 const KEPT = ['--keep-jobs', String(2 * JOURNALS)];
-const TICK_MS = 10;
 const BUILT = [process.execPath, join(PROGRAM, 'src/main.js')] as const;
 
-interface Start {
+interface Start extends Use {
   readonly wallMs: number;
-  readonly cpuMs: number;
-  readonly mib: number;
 }
 
 /** The journal of a copy with pivot, as the service writes it. */
@@ -42,12 +40,7 @@ async function start(dir: string): Promise<Start> {
   await using service = await Service.start({ dir, qmpDir: dir, allow: [], args: KEPT, program: BUILT });
   await service.listJobs({ pageSize: 1 });
   const wallMs = performance.now() - begun;
-  const [stat, status] = await Promise.all(
-    ['stat', 'status'].map(async (name) => await readFile(`/proc/${service.pid}/${name}`, 'utf8')),
-  );
-  const [user, system] = present(stat).split(') ')[1]?.split(' ').slice(11, 13).map(Number) ?? [];
-  const kib = /^VmRSS:\s+(\d+)/m.exec(present(status))?.[1];
-  return { wallMs, cpuMs: (present(user) + present(system)) * TICK_MS, mib: Number(kib) / 1024 };
+  return { wallMs, ...useOf(service) };
 }
 
 function median(samples: readonly number[]): number {
@@ -74,6 +67,6 @@ process.stdout.write(`\nFrom nothing to the first answer, ${ROUNDS} rounds, medi
 process.stdout.write('| in the state folder | time | CPU time | memory |\n|---|---|---|---|\n');
 for (const [name, starts] of measured) {
   const seconds = (of: (one: Start) => number) => `${(median(starts.map(of)) / 1000).toFixed(2)} s`;
-  const mib = Math.round(median(starts.map((one) => one.mib)));
+  const mib = Math.round(median(starts.map((one) => one.residentMib)));
   process.stdout.write(`| ${name} | ${seconds((one) => one.wallMs)} | ${seconds((one) => one.cpuMs)} | ${mib} MiB |\n`);
 }

@@ -8,8 +8,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { PROGRAM } from '../../build/places.ts';
-import { eventually, present } from '../support/checks.ts';
+import { eventually } from '../support/checks.ts';
 import { memoryCgroup } from '../support/hostile/memory-cgroup.ts';
+import { type Use, useOf } from '../support/memory.ts';
 import { run, testDir } from '../support/real-qemu/qemu.ts';
 import { Service } from '../support/service/service.ts';
 
@@ -18,22 +19,7 @@ const AT_MOST = 1000;
 const QEMU_BYTES = 14 * 1024 * 1024;
 const MAY_HAVE = 512 * 1024 * 1024;
 const QUIET_MS = 60_000;
-const TICK_MS = 10;
 const BUILT = [process.execPath, join(PROGRAM, 'src/main.js')] as const;
-
-interface Use {
-  readonly cpuMs: number;
-  readonly kib: number;
-}
-
-async function useOf({ pid }: Service): Promise<Use> {
-  const [stat, status] = await Promise.all(
-    ['stat', 'status'].map(async (name) => await readFile(`/proc/${pid}/${name}`, 'utf8')),
-  );
-  const [user, system] = present(stat).split(') ')[1]?.split(' ').slice(11, 13).map(Number) ?? [];
-  const kib = Number(/^VmRSS:\s+(\d+)/m.exec(present(status))?.[1]);
-  return { cpuMs: (present(user) + present(system)) * TICK_MS, kib };
-}
 
 async function affordable(): Promise<number> {
   const available = /^MemAvailable:\s+(\d+)/m.exec(await readFile('/proc/meminfo', 'utf8'))?.[1];
@@ -72,10 +58,10 @@ async function measure(folder: string, count: number): Promise<Row> {
   const isComplete = async () => (await known(service)) === count || undefined;
   await eventually(`${count} VMs are known`, isComplete, 120_000);
   const wallMs = performance.now() - begun;
-  const { cpuMs } = await useOf(service);
+  const { cpuMs } = useOf(service);
   await sleep(QUIET_MS);
-  const later = await useOf(service);
-  return { wallMs, cpuMs, kib: later.kib, idleShare: (later.cpuMs - cpuMs) / QUIET_MS };
+  const later = useOf(service);
+  return { wallMs, cpuMs, residentMib: later.residentMib, idleShare: (later.cpuMs - cpuMs) / QUIET_MS };
 }
 
 await using vms = new AsyncDisposableStack();
@@ -84,7 +70,7 @@ const none = await measure(folder, 0);
 const count = await affordable();
 await startVms(folder, count, vms);
 const all = await measure(folder, count);
-const each = Math.round((all.kib - none.kib) / count);
+const each = Math.round(((all.residentMib - none.residentMib) * 1024) / count);
 const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
 process.stdout.write(
   `\n| VMs | all known after | CPU time | memory after a minute | of that each | CPU while idle |\n`,
@@ -94,6 +80,6 @@ for (const [name, row, kib] of [
   ['none', none, ''],
   [String(count), all, `${each} KiB`],
 ] as const) {
-  const cells = [name, seconds(row.wallMs), seconds(row.cpuMs), `${Math.round(row.kib / 1024)} MiB`, kib];
+  const cells = [name, seconds(row.wallMs), seconds(row.cpuMs), `${Math.round(row.residentMib)} MiB`, kib];
   process.stdout.write(`| ${cells.join(' | ')} | ${(100 * row.idleShare).toFixed(2)} % of a core |\n`);
 }

@@ -1,12 +1,28 @@
-/** The memory of a process. */
+/** The memory and the processor time that a process uses. */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { eventually } from './checks.ts';
+import { eventually, present } from './checks.ts';
 
 /** Its highest value. */
 export function peakBytes({ pid }: { readonly pid: number }): number {
   const found = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'));
   return Number(found?.[1]) * 1024;
+}
+
+const TICK_MS = 10;
+
+export interface Use {
+  /** Since its start, with the time of the kernel for it. */
+  readonly cpuMs: number;
+  readonly residentMib: number;
+}
+
+export function useOf({ pid }: { readonly pid: number }): Use {
+  // The name of the program may hold anything; the fields after it do not.
+  const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
+  const [user, system] = fields.split(' ').slice(11, 13).map(Number);
+  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return { cpuMs: (present(user) + present(system)) * TICK_MS, residentMib: Number(kib) / 1024 };
 }
 
 interface Debugged {
