@@ -1,17 +1,16 @@
 /**
- * The programs as one file each, for the hundreds of processes that the tests start: half of what the start of one
- * costs is the loading of 700 files. Made once in a run, from the present sources. Published files are tested as they
- * are published.
+ * The programs in few files, for the hundreds of processes that the tests start: half of what the start of one costs is
+ * the loading of 700 files. Made once in a run, from the present sources; the command as in the packages.
  */
 import { chmod, cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import { bundle } from '../../../build/bundle.ts';
 import { CHAINS } from '../images/chain-templates.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../../..');
 /** The folder of this run's bundles. */
 const FOLDER = 'BLOCKJOBD_BUNDLES';
-const PROGRAMS = ['main', 'blockjob'] as const;
 
 /** Packages that look for files beside their own need it. */
 export const AS_COMMONJS = [
@@ -35,7 +34,7 @@ export async function setup(): Promise<(() => Promise<void>) | undefined> {
     await cp(join(REPOSITORY, 'node_modules', path), join(folder, 'proto'), { recursive: true });
   }
   await build({
-    entryPoints: PROGRAMS.map((name) => join(REPOSITORY, 'src', `${name}.ts`)),
+    entryPoints: [join(REPOSITORY, 'src/main.ts')],
     outdir: join(folder, 'bundle/src'),
     outExtension: { '.js': '.mjs' },
     bundle: true,
@@ -46,6 +45,7 @@ export async function setup(): Promise<(() => Promise<void>) | undefined> {
     banner: { js: AS_COMMONJS },
     external: ['@opentelemetry/sdk-node'],
   });
+  bundle(join(REPOSITORY, 'src/blockjob.ts'), join(folder, 'bundle/src/blockjob.mjs'));
   process.env[FOLDER] = join(folder, 'bundle/src');
   process.env[CHAINS] = join(folder, 'chains');
   await mkdir(process.env[CHAINS]);
@@ -53,7 +53,7 @@ export async function setup(): Promise<(() => Promise<void>) | undefined> {
 }
 
 /** The script for Node; without a bundle the source itself. */
-export function scriptOf(name: (typeof PROGRAMS)[number]): string {
+export function scriptOf(name: 'main' | 'blockjob'): string {
   const folder = process.env[FOLDER];
   return folder === undefined ? join(REPOSITORY, 'src', `${name}.ts`) : join(folder, `${name}.mjs`);
 }
