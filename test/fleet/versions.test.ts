@@ -146,8 +146,8 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet of two versions', { timeout: 120
     const before = await newer.agent.listJobs();
     const { path, request } = copyOf(newer);
     const check = { domain: newer.domain, operation: Operation.OPERATION_MIGRATE };
-    for (const call of [olderGateway.startCopy(request), olderGateway.checkOperation(check)]) {
-      const why = await refused(call);
+    const calls = [olderGateway.startCopy(request), olderGateway.checkOperation(check)];
+    for (const why of await Promise.all(calls.map(refused))) {
       expect(why).toMatchObject({ reason: 'REASON_UNKNOWN', metadata: { otherReason: 'VERSIONS_DIFFER' } });
       expect(why.message).toContain(`the agent of host newer has version ${VERSION}, and the gateway has unknown`);
       expect(why.message).toContain('upgrade the gateway');

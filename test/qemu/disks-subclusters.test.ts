@@ -35,8 +35,8 @@ test.each(['blockdev', 'drive'] as const)('is refused, or done, and QEMU continu
     ],
     drive: `file=${top},format=qcow2`,
   });
-  const pull = site.service.rebase({ disk: { domain: name, disk: 'disk0' } });
   const commands = await qemu.admin.execute<{ name: string }[]>('query-commands');
+  const pull = site.service.rebase({ disk: { domain: name, disk: 'disk0' } });
   const can = commands.some((one) => one.name === 'block-job-change');
   const end = can ? (await site.ended(await pull)).state : (await refused(pull)).metadata['kind'];
   expect(end).toBe(can ? Job_State.STATE_COMPLETED : 'SUBCLUSTERS');

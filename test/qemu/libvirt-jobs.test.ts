@@ -51,8 +51,9 @@ describe.skipIf(needs('qemu', 'libvirt'))('a VM of a real libvirt', () => {
     ]);
 
     const destination = { target: { $case: 'file', value: join(libvirt.dir, 'ours.qcow2') } } as const;
-    for (const start of [service.startCopy({ disk, destination }), service.rebase({ disk }), service.commit({ disk })])
-      expect(await refused(start)).toMatchObject({ reason: 'MANAGED_BY_LIBVIRT' });
+    const starts = [service.startCopy({ disk, destination }), service.rebase({ disk }), service.commit({ disk })];
+    for (const refusal of await Promise.all(starts.map(refused)))
+      expect(refusal).toMatchObject({ reason: 'MANAGED_BY_LIBVIRT' });
     const save = { domain: 'web1', operation: Operation.OPERATION_SAVE };
     expect(await service.checkOperation(save)).toMatchObject({ reason: 'BLOCK_COPY_ACTIVE' });
     const named = { name: { $case: 'disk', value: disk } } as const;

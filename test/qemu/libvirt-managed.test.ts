@@ -53,8 +53,8 @@ describe.skipIf(needs('qemu'))('a VM that libvirt manages', () => {
         service.rebase({ disk }),
         service.commit({ disk, base, top: chain[1]?.path ?? '' }),
       ];
-      for (const start of starts) {
-        expect(await refused(start)).toMatchObject({
+      for (const refusal of await Promise.all(starts.map(refused))) {
+        expect(refusal).toMatchObject({
           code: 9,
           reason: 'MANAGED_BY_LIBVIRT',
           metadata: { domain: 'web1' },
