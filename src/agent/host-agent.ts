@@ -135,7 +135,10 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     await listJobs(request, call, { ...this.#known, host: this.#options.host, whose: this.#whose });
 
   readonly abort: BlockJobs['abort'] = async (request, call) => {
+    const begunMs = performance.now();
     const log = await this.#requests.abort(request, call);
+    // Its files were looked at when its end was written down.
+    if (log.ended && log.writtenMs > begunMs) return this.#views.asWritten(log.job);
     return await this.#views.of(log.job);
   };
 

@@ -88,7 +88,7 @@ describe.skipIf(needs('qemu'))('a folder that is a link in every second moment',
       for (const name of before) expect(await readFile(join(outside.path, name), 'utf8')).toBe(OF_THE_HOST);
       // A refused start leaves nothing; a cancelled job may not have been able to remove its files.
       expect(begun).toEqual(expect.arrayContaining(await readdir(folder)));
-      const opened = present(await openFilesOf(present(machine.qemu.pid)));
+      const opened = present(openFilesOf(present(machine.qemu.pid)));
       expect(opened.files.filter(({ name }) => name.startsWith(outside.path))).toEqual([]);
       expect(await site.service.listLeftovers()).toEqual([]);
     },

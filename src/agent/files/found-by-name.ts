@@ -20,7 +20,7 @@ export async function foundByName(
   images: readonly Image[],
   { relinked, machine }: { readonly relinked?: Image; readonly machine: VirtualMachine },
 ): Promise<readonly KnownFile[]> {
-  const opens = await machine.openFiles();
+  const opens = machine.openFiles();
   // If /proc does not show them, QEMU's word decides.
   const files =
     opens === undefined ? await namedFiles(images, machine) : await provedFiles(images, relinked, opens, machine.name);

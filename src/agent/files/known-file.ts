@@ -36,7 +36,7 @@ export async function knownSource(image: Image, machine: Asked): Promise<KnownFi
 }
 
 async function proved(files: readonly { node: string; found: Found | undefined }[], machine: Asked) {
-  const opens = await machine.openFiles();
+  const opens = machine.openFiles();
   // If /proc does not show it, QEMU's word has to do: its report of the file's size lies between two looks at the file.
   const { nodes } = opens === undefined ? await machine.graph() : {};
   return await Promise.all(

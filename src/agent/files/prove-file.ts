@@ -34,7 +34,7 @@ export async function proveFile(
   if (stats.isSymbolicLink() || (meant !== undefined && !isSame(meant, stats))) fail('PATH_REPLACED', { path });
   const ours = await soughtIn(there);
   const known = ours.identity.isFile ? knownAs(path, stats) : undefined;
-  const opens = await machine.openFiles();
+  const opens = machine.openFiles();
   if (opens !== undefined) {
     if (!(await isOpen(opens, ours))) differs();
     return known;
@@ -60,7 +60,7 @@ export async function movedAway(files: readonly KnownFile[], machine: Opens | un
   for (const file of files) {
     if (await isFoundAs(file)) continue;
     const { path } = file;
-    const opens = await machine?.openFiles();
+    const opens = machine?.openFiles();
     const there = opens && (await soughtAt(path, opens.root));
     if (opens === undefined || there === undefined || !(await isOpen(opens, there)))
       return failure('DESTINATION_MOVED', { path });
@@ -86,7 +86,7 @@ export async function refuseMovedPivot({ job }: JobLog, machines: VirtualMachine
 
 /** Before anything is made: the path is the same for both, or in the same folder. Throws PATH_DIFFERS_IN_QEMU. */
 export async function refuseSeenOtherwise({ path }: Place, machine: VirtualMachine): Promise<void> {
-  const opens = await machine.openFiles();
+  const opens = machine.openFiles();
   if (opens === undefined || opens.root === '') return;
   // The folder of an existing device says nothing: many processes have a /dev of their own, with the same devices.
   const meant = (await identify(path)) === undefined ? dirname(path) : path;

@@ -2,7 +2,7 @@
  * The one order of all entries of a state folder. An entry takes its turn before it is written. It is announced when
  * all earlier entries are written or have failed, so a listener that has heard an entry has heard all earlier ones.
  */
-import type { Job } from '../../core/job/job.ts';
+import { advance, begin, type Job } from '../../core/job/job.ts';
 import type { ClockStamp, EntryBody, JournalEntry } from '../../core/job/journal-entry.ts';
 import { Wake } from '../../lib/wake.ts';
 
@@ -16,6 +16,17 @@ export interface Revision {
 export interface Turn extends Disposable {
   readonly stamp: ClockStamp;
   written(revision: Revision): void;
+}
+
+/** For the entries of a whole journal. */
+export function revisionsOf([first, ...rest]: readonly [JournalEntry, ...JournalEntry[]]): [Revision, ...Revision[]] {
+  let job = begin(first);
+  const revisions: [Revision, ...Revision[]] = [{ entry: first, job }];
+  for (const entry of rest) {
+    job = advance(job, entry);
+    revisions.push({ entry, job });
+  }
+  return revisions;
 }
 
 interface Waiting {

@@ -1,10 +1,9 @@
 /** The open files of a process, and where its paths lead: the only proof that a file is the one that QEMU has. */
 import { constants } from 'node:fs';
-import { readFile, readlink } from 'node:fs/promises';
 import { type DiskFile, open, stat } from './disk-files.ts';
 import { deviceNumber, type FileIdentity, identify, identityOf, inRoot, overlaps } from './file-identity.ts';
 import { O_PATH } from './pinned-folder.ts';
-import { descriptorsOf, fileLocks, infoOf, processes } from './proc.ts';
+import { descriptorsOf, fileLocks, infoOf, linkOf, processes, shown } from './proc.ts';
 
 /** From /proc, which does not ask a file system of disks. */
 export interface OpenFiles {
@@ -41,8 +40,8 @@ interface AsKernelHas {
 }
 
 /** Undefined if /proc does not show it. */
-export async function openFilesOf(pid: number): Promise<OpenFiles | undefined> {
-  const [root, files] = [await rootOf(pid), filesOf(pid)];
+export function openFilesOf(pid: number): OpenFiles | undefined {
+  const [root, files] = [rootOf(pid), filesOf(pid)];
   return root === undefined || files === undefined ? undefined : { root, files };
 }
 
@@ -68,14 +67,11 @@ function inodeIn(fdinfo: string): string | undefined {
 }
 
 /** The root of the paths of a process: '' for our own root; undefined if /proc does not show it. */
-async function rootOf(pid: number): Promise<string | undefined> {
-  try {
-    const own = await readlink('/proc/self/ns/mnt');
-    const isOurs = (await readlink(`/proc/${pid}/ns/mnt`)) === own && (await readlink(`/proc/${pid}/root`)) === '/';
-    return isOurs ? '' : `/proc/${pid}/root`;
-  } catch {
-    return undefined;
-  }
+function rootOf(pid: number): string | undefined {
+  const [own, theirs] = [linkOf('/proc/self/ns/mnt'), linkOf(`/proc/${pid}/ns/mnt`)];
+  const root = linkOf(`/proc/${pid}/root`);
+  if (own === undefined || theirs === undefined || root === undefined) return undefined;
+  return theirs === own && root === '/' ? '' : `/proc/${pid}/root`;
 }
 
 /** Undefined if no file has this name; here, or for a process with that root. */
@@ -91,7 +87,7 @@ export async function soughtAs(identity: FileIdentity, path: string): Promise<So
 
 /** The open file, and nothing else that may be at its name later. */
 export async function soughtIn(file: DiskFile): Promise<SoughtFile> {
-  return soughtBy(await identityOf(await file.stat()), await kernelsWordFor(file));
+  return soughtBy(await identityOf(await file.stat()), kernelsWordFor(file));
 }
 
 function soughtBy(identity: FileIdentity, name: AsKernelHas): SoughtFile {
@@ -102,13 +98,13 @@ function soughtBy(identity: FileIdentity, name: AsKernelHas): SoughtFile {
 /** As in fdinfo. */
 export async function asKernelHas(path: string): Promise<AsKernelHas> {
   await using handle = await open(path, O_PATH).catch(() => undefined);
-  return handle === undefined ? { inode: undefined, mount: undefined } : await kernelsWordFor(handle);
+  return handle === undefined ? { inode: undefined, mount: undefined } : kernelsWordFor(handle);
 }
 
-async function kernelsWordFor({ descriptor }: DiskFile): Promise<AsKernelHas> {
+function kernelsWordFor({ descriptor }: DiskFile): AsKernelHas {
   const info = infoOf('self', descriptor);
   const id = mountIn(info);
-  return { inode: inodeIn(info), mount: id === undefined ? undefined : (await mounts()).get(id) };
+  return { inode: inodeIn(info), mount: id === undefined ? undefined : mounts().get(id) };
 }
 
 export async function isOpen({ files }: Pick<OpenFiles, 'files'>, sought: SoughtFile): Promise<boolean> {
@@ -152,8 +148,7 @@ export async function processHaving(
       for (const { mount, inode } of files) others.add(`${mount}:${inode}`);
       continue;
     }
-    const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
-    return `pid ${pid} (${name.trim()})`;
+    return `pid ${pid} (${(shown(`/proc/${pid}/comm`) ?? '').trim()})`;
   }
   return undefined;
 }
@@ -181,8 +176,8 @@ interface Mount {
 }
 
 /** By the number that fdinfo calls mnt_id. The file systems themselves are not asked for anything. */
-async function mounts(): Promise<ReadonlyMap<string, Mount>> {
-  return mountsIn(await readFile('/proc/self/mountinfo', 'utf8').catch(() => ''));
+function mounts(): ReadonlyMap<string, Mount> {
+  return mountsIn(shown('/proc/self/mountinfo') ?? '');
 }
 
 export function mountsIn(mountinfo: string): ReadonlyMap<string, Mount> {

@@ -61,7 +61,7 @@ export class JobSteps {
   }
 
   get #job(): Job {
-    return this.#log.job;
+    return this.#log.ahead;
   }
 
   /** Does the steps of the plan, up to the first that fails. */
@@ -183,7 +183,7 @@ export class JobSteps {
     qemu: Q,
     how: (action: Action, workplace: Workplace<Q>) => Promise<Done>,
   ): Promise<boolean> {
-    await this.#log.append({ entry: 'step-started', step: name });
+    await this.#noteStarted(name);
     let done: Done;
     try {
       const doing = { does: 'step', step: name, job: this.#job.accepted.job } as const;
@@ -193,14 +193,20 @@ export class JobSteps {
       await this.#log.append({ entry, step: name, failure: this.#failureOf(error, name) });
       return false;
     }
+    this.#log.withNext({ entry: 'step-done', step: name, ...done });
+    return true;
+  }
+
+  /** Nothing is done before this, and the results of earlier steps, are on disk. */
+  async #noteStarted(step: string): Promise<void> {
     try {
-      await this.#log.append({ entry: 'step-done', step: name, ...done });
+      await this.#log.append({ entry: 'step-started', step });
     } catch (error) {
       // If it is not written down, nobody owns the file.
-      if (done.made !== undefined) await removeFile(done.made, this.madeIn.folder);
+      const made = this.#job.madeFile;
+      if (made !== undefined && this.#log.job.madeFile === undefined) await removeFile(made, this.madeIn.folder);
       throw error;
     }
-    return true;
   }
 
   #workplace<Q extends Presence>(qemu: Q): Workplace<Q> {

@@ -108,10 +108,14 @@ export class RunningJob {
         const { asked, refused } = this.#asked.now({ ...NOTHING_HEARD, connectionBroken });
         const move = nextMove(this.#job, seen, asked, refused);
         if (move.move === 'wait') await this.#wait(seen.qemu !== 'UP', before);
-        else {
-          const there = qemu.is === 'up' ? qemu.machine : undefined;
-          await this.#urgent.beside(there, async () => await this.#perform(move, qemu));
-        }
+        else
+          await this.#urgent.beside(qemu.is === 'up' ? qemu.machine : undefined, async () => {
+            await this.#perform(move, qemu);
+            // QEMU does not change a job that it has concluded: the clean-up needs no other look.
+            if (move.move !== 'record' || move.entry.entry !== 'concluded') return;
+            const next = nextMove(this.#job, seen, asked, refused);
+            if (next.move === 'settle') await this.#perform(next, qemu);
+          });
       } catch (error) {
         if (isUnreachable(error)) {
           await this.#wait(true, before);

@@ -9,7 +9,7 @@ import { epochSeconds, timestamp } from '../../lib/clock.ts';
 import { Lane } from '../../lib/lane.ts';
 import type { Observer } from '../../lib/observer.ts';
 import { Wake } from '../../lib/wake.ts';
-import { placed, type Revision } from '../host/entry-order.ts';
+import { placed, type Revision, revisionsOf } from '../host/entry-order.ts';
 import type { HostClock } from '../host/host-clock.ts';
 import { Journal, type ReadJournal } from './journal.ts';
 import { intoState } from './state-folder.ts';
@@ -31,6 +31,8 @@ export class JobLog {
   readonly #journal: Journal | undefined;
   readonly #lane = new Lane();
   readonly #revisions: [Revision, ...Revision[]];
+  /** Entries that are written with the next one. */
+  #due: readonly EntryBody[] = [];
   /** When the last entry was written, on the clock of performance.now(); -Infinity if before this process began. */
   #writtenMs = -Infinity;
   #known: KnownJob | undefined;
@@ -47,18 +49,12 @@ export class JobLog {
     accepted: Accepted,
     request?: RequestMark,
   ): Promise<JobLog> {
-    const journal = await intoState(folder, async () => await Journal.create(folder, accepted.job, observer));
     // The lost history had lower numbers: a client that resumes with one of them is told so.
     const revision = accepted.recovered === undefined ? 1 : Math.max(ABOVE_ALL_LOST, epochSeconds());
     using turn = clock.order.enter();
     const dated = { revision, time: timestamp(), ...placed(turn, 'accepted') };
     const entry: JournalEntry = { ...dated, ...accepted, ...(request && { request }) };
-    try {
-      await intoState(folder, async () => await journal.append(entry));
-    } catch (error) {
-      await journal.remove();
-      throw error;
-    }
+    const journal = await intoState(folder, async () => await Journal.begin(folder, accepted.job, [entry], observer));
     const first = { entry, job: begin(entry) };
     turn.written(first);
     return new JobLog(clock, journal, [first]);
@@ -67,16 +63,21 @@ export class JobLog {
   /** Continues a job that has not ended. */
   static async reopen({ folder, clock, observer }: Journals, read: ReadJournal): Promise<JobLog> {
     const journal = await Journal.reopen(folder, read.job.accepted.job, read, observer);
-    return new JobLog(clock, journal, revisionsOf(read));
+    return new JobLog(clock, journal, revisionsOf(read.entries));
   }
 
   /** A job that has ended, for reading: nothing is written to its journal any more. */
   static ended({ clock }: Journals, read: ReadJournal): JobLog {
-    return new JobLog(clock, undefined, revisionsOf(read));
+    return new JobLog(clock, undefined, revisionsOf(read.entries));
   }
 
   get job(): Job {
     return (this.#revisions.at(-1) ?? this.#revisions[0]).job;
+  }
+
+  /** The job after the entries that are written with the next one, too. */
+  get ahead(): Job {
+    return this.#due.reduce((job, body) => advance(job, { revision: job.revision + 1, time: '', ...body }), this.job);
   }
 
   /** The same one until there is another entry. */
@@ -163,6 +164,11 @@ export class JobLog {
     });
   }
 
+  /** Takes an entry from which nothing follows before the next one: both are written at once. A crash may lose it. */
+  withNext(body: EntryBody): void {
+    this.#due = [...this.#due, body];
+  }
+
   /**
    * Writes an entry if the job's state still allows it, and `still` does: for an entry that a request, or QEMU, may
    * have made impossible meanwhile. If not, nothing is written and `otherwise` decides.
@@ -181,24 +187,34 @@ export class JobLog {
   ): Promise<Job | T> {
     return await this.#lane.run(async () => {
       const journal = this.#journal;
-      if (journal === undefined || !allows(this.job, body) || !still(this.job)) return otherwise();
-      using turn = this.clock.order.enter();
-      const entry: JournalEntry = {
-        revision: this.job.revision + 1,
-        time: timestamp(),
-        ...placed(turn, body.entry),
-        ...body,
-        ...(request && { request }),
-      };
-      await intoState(journal.folder, async () => await journal.append(entry));
-      const job = advance(this.job, entry);
-      this.#revisions.push({ entry, job });
-      this.#known = undefined;
-      turn.written({ entry, job });
-      this.#writtenMs = performance.now();
-      this.changed.notify();
-      return job;
+      const { ahead } = this;
+      if (journal === undefined || !allows(ahead, body) || !still(ahead)) return otherwise();
+      await this.#write(journal, [...this.#due, body], request);
+      return this.job;
     });
+  }
+
+  /** `request`: the one that the last of these entries carries out. */
+  async #write(journal: Journal, bodies: readonly EntryBody[], request: RequestMark | undefined): Promise<void> {
+    using turns = new DisposableStack();
+    let { job } = this;
+    const written = bodies.map((body, at) => {
+      const turn = turns.use(this.clock.order.enter());
+      const dated = { revision: job.revision + 1, time: timestamp(), ...placed(turn, body.entry) };
+      const mark = request !== undefined && body === bodies.at(-1) && { request };
+      const entry: JournalEntry = { ...dated, ...body, ...mark, ...(at > 0 && { joined: true }) };
+      job = advance(job, entry);
+      return { turn, revision: { entry, job } };
+    });
+    await intoState(journal.folder, async () => await journal.append(...written.map(({ revision }) => revision.entry)));
+    this.#due = this.#due.filter((body) => !bodies.includes(body));
+    for (const { turn, revision } of written) {
+      this.#revisions.push(revision);
+      turn.written(revision);
+    }
+    this.#known = undefined;
+    this.#writtenMs = performance.now();
+    this.changed.notify();
   }
 
   /** A request that changes nothing is only marked as done. */
@@ -227,15 +243,4 @@ export class JobLog {
   async remove(): Promise<void> {
     await this.#lane.run(async () => await this.#journal?.remove());
   }
-}
-
-function revisionsOf({ entries }: ReadJournal): [Revision, ...Revision[]] {
-  const [first, ...rest] = entries;
-  let job = begin(first);
-  const revisions: [Revision, ...Revision[]] = [{ entry: first, job }];
-  for (const entry of rest) {
-    job = advance(job, entry);
-    revisions.push({ entry, job });
-  }
-  return revisions;
 }

@@ -1,6 +1,6 @@
 /**
  * One append-only file per job, readable with `cat`: each line is an entry's CRC-32 in hex, a space, the entry as JSON.
- * An entry is on disk (fsync) when `append` returns. A last line that a crash has torn does not count.
+ * Entries are on disk (fsync) when `append` returns. Last lines that a crash has torn do not count.
  */
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, unlink } from 'node:fs/promises';
@@ -36,18 +36,18 @@ export class Journal {
     this.#torn = torn;
   }
 
-  static async create(folder: string, job: string, observer = NOBODY): Promise<Journal> {
+  /** Writes the first entries of a new file. If it fails there is no file. */
+  static async begin(folder: string, job: string, entries: readonly JournalEntry[], observer = NOBODY) {
     const journal = new Journal(join(folder, job + SUFFIX), 0, 0, observer);
     journal.#opened = await identified(
       await open(journal.#path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600),
     );
-    try {
-      await syncFolder(folder);
-    } catch (error) {
-      await journal.remove();
-      throw error;
-    }
-    return journal;
+    // Neither has to wait for the other.
+    const written = await Promise.allSettled([syncFolder(folder), journal.append(...entries)]);
+    const failed = written.find((one) => one.status === 'rejected');
+    if (failed === undefined) return journal;
+    await journal.remove();
+    throw failed.reason;
   }
 
   /**
@@ -69,15 +69,15 @@ export class Journal {
     return dirname(this.#path);
   }
 
-  /** If it fails nothing of the entry remains, and it may be appended again. */
-  async append(entry: JournalEntry): Promise<void> {
-    const line = Buffer.from(encodeLine(entry));
+  /** All entries or none: if it fails nothing of them remains, and they may be appended again. */
+  async append(...entries: readonly JournalEntry[]): Promise<void> {
+    const lines = Buffer.from(entries.map(encodeLine).join(''));
     const file = await this.#file();
     try {
-      this.#torn = Math.max(this.#torn, line.length);
+      this.#torn = Math.max(this.#torn, lines.length);
       let written = 0;
-      while (written < line.length) {
-        const { bytesWritten } = await file.write(line, written, line.length - written, this.#bytes + written);
+      while (written < lines.length) {
+        const { bytesWritten } = await file.write(lines, written, lines.length - written, this.#bytes + written);
         written += bytesWritten;
       }
       await this.#observer.during({ does: 'sync' }, async () => await file.datasync());
@@ -85,8 +85,8 @@ export class Journal {
       await this.#cut(file).catch(() => undefined);
       throw error;
     }
-    this.#bytes += line.length;
-    this.#torn = Math.max(0, this.#torn - line.length);
+    this.#bytes += lines.length;
+    this.#torn = Math.max(0, this.#torn - lines.length);
   }
 
   /** The file, if no other process has written to it. Throws ACCESS_DENIED otherwise. */
@@ -165,19 +165,37 @@ export function decodeJournal(bytes: Buffer): ReadJournal | undefined {
   let wholeBytes = 0;
   // The rest after the last newline was torn.
   for (let end = bytes.indexOf(NEWLINE); end !== -1; end = bytes.indexOf(NEWLINE, wholeBytes)) {
-    const json = bytes.subarray(wholeBytes + HEAD_BYTES, end);
-    if (bytes.toString('latin1', wholeBytes, Math.min(wholeBytes + HEAD_BYTES, end)) !== `${checksum(json)} `) {
-      // A torn write leaves no newline; a line with one, or with two entries, was changed.
-      const isLast = bytes.indexOf(NEWLINE, end + 1) === -1;
-      if (isLast && !/[0-9a-f]{8} \{/.test(json.toString())) break;
+    const entry = decodeLine(bytes.subarray(wholeBytes, end));
+    if (entry === undefined) {
+      if (isTorn(bytes.toString('utf8', wholeBytes))) break;
       throw new JournalDamaged(`line ${entries.length + 1} does not match its checksum`);
     }
-    entries.push(JSON.parse(json.toString()) as JournalEntry);
+    entries.push(entry);
     wholeBytes = end + 1;
   }
   const [first, ...rest] = entries;
   if (first === undefined) return undefined;
   return { job: fold([first, ...rest]), entries: [first, ...rest], wholeBytes, sizeBytes: bytes.length };
+}
+
+/** Undefined if it does not match its checksum. */
+function decodeLine(line: Buffer): JournalEntry | undefined {
+  const json = line.subarray(HEAD_BYTES);
+  const isWhole = line.toString('latin1', 0, HEAD_BYTES) === `${checksum(json)} `;
+  return isWhole ? (JSON.parse(json.toString()) as JournalEntry) : undefined;
+}
+
+/**
+ * Whether one write can have left this, from a line on that is not whole. The disk may have the later part of a write
+ * and not the earlier one: the lines that follow are then whole, and were written with it. Otherwise it was changed.
+ */
+function isTorn(rest: string): boolean {
+  const [torn = '', ...others] = rest.split(/(?=[0-9a-f]{8} \{)/);
+  const isJoined = (text: string, at: number) =>
+    text.endsWith('\n')
+      ? decodeLine(Buffer.from(text.slice(0, -1)))?.joined === true
+      : at === others.length - 1 && !text.includes('\n');
+  return torn.split('\n').length <= 2 && others.every(isJoined);
 }
 
 /** The name of a new file is on disk only when its folder is synced. */

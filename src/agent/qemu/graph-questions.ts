@@ -9,7 +9,7 @@ import { absoluteIn } from './qemu-process.ts';
 /** A QEMU and its open files, if they are visible. */
 interface Asked {
   execute(command: QmpCommand): Promise<unknown>;
-  openFiles(): Promise<OpenFiles | undefined>;
+  openFiles(): OpenFiles | undefined;
 }
 
 /** The question that QEMU takes worst. */
@@ -42,7 +42,7 @@ const FDSET = /^\/dev\/fdset\/\d+$/;
 async function namesOfFdsets(nodes: readonly QemuNode[], machine: Asked): Promise<ReadonlyMap<string, string>> {
   if (!nodes.some(({ file }) => FDSET.test(file))) return new Map();
   const sets = readFdsets(await machine.execute({ execute: 'query-fdsets' }));
-  const opens = await machine.openFiles();
+  const opens = machine.openFiles();
   if (opens === undefined) return new Map();
   const names = sets.map((set) => [`/dev/fdset/${set.id}`, nameOf(set, opens)] as const);
   return new Map(names.flatMap(([set, name]) => (name === undefined ? [] : [[set, name] as const])));

@@ -26,10 +26,10 @@ export async function graphsOf(machines: VirtualMachines): Promise<readonly Doma
   const graphs = machines.all.map(async (machine): Promise<DomainGraph[]> => {
     const { name: domain, socketPath, lastGraph } = machine;
     const now = await inTime(machine.graph(), QEMU_ANSWERS_MS);
-    if (now !== undefined) return [{ domain, socketPath, graph: now, opens: await machine.openFiles() }];
+    if (now !== undefined) return [{ domain, socketPath, graph: now, opens: machine.openFiles() }];
     // A hanging QEMU does not delay the others, and still holds its files. One that has ended does not.
     if (await machineHasEnded(machine)) return [];
-    if (lastGraph !== undefined) return [{ domain, socketPath, graph: lastGraph, opens: await machine.openFiles() }];
+    if (lastGraph !== undefined) return [{ domain, socketPath, graph: lastGraph, opens: machine.openFiles() }];
     return machine.nobodyListens
       ? []
       : [{ domain, socketPath, graph: NO_GRAPH, opens: (await openedBehind(socketPath)) ?? 'UNKNOWN' }];
@@ -42,7 +42,7 @@ const NO_GRAPH: BlockGraph = { disks: [], nodes: new Map(), children: new Map(),
 /** The files that the listening process has open, if /proc shows them. */
 async function openedBehind(socketPath: string): Promise<OpenFiles | undefined> {
   const pid = (await findListener(socketPath))?.process.pid;
-  return pid === undefined ? undefined : await openFilesOf(pid);
+  return pid === undefined ? undefined : openFilesOf(pid);
 }
 
 /** The holder of the file or device at a path; undefined if none is known. */

@@ -221,9 +221,9 @@ export class VirtualMachine {
   }
 
   /** Its open files, and the meaning of its file names; undefined if /proc does not show them. */
-  async openFiles(): Promise<OpenFiles | undefined> {
+  openFiles(): OpenFiles | undefined {
     const { facts, isItself } = this.#lastIdentity ?? {};
-    return facts === undefined || isItself !== true ? undefined : await openFilesOf(facts.process.pid);
+    return facts === undefined || isItself !== true ? undefined : openFilesOf(facts.process.pid);
   }
 
   /** Does `work` on a QEMU that can be asked; an error of QEMU, or of the connection, becomes a failure. */

@@ -1,9 +1,9 @@
 /** Owner, mode and labels of a new file for QEMU: those of the source, and those that only the VM's manager can set. */
-import { readFile } from 'node:fs/promises';
 import type { Image } from '../../core/disk/chain.ts';
 import { accessOfNew, type FileAccess, type FileUser, type NewFileAccess } from '../../core/plans/file-access.ts';
 import { knownSource } from '../files/known-file.ts';
 import { lstat } from '../host/disk-files.ts';
+import { shown } from '../host/proc.ts';
 import type { Site } from './site.ts';
 
 const MODE_BITS = 0o777n;
@@ -11,10 +11,10 @@ const MODE_BITS = 0o777n;
 export async function newFileAccess(path: string, source: Image, { identity, machine }: Site): Promise<NewFileAccess> {
   const { facts } = identity;
   const pid = facts?.process.pid;
-  const qemu = facts && { ...facts.owner, groups: await groupsOf(String(pid)) };
+  const qemu = facts && { ...facts.owner, groups: groupsOf(pid) };
   const sourceAccess = await accessOf(source, machine);
   const access = accessOfNew({ path, source: source.path, sourceAccess, qemu, service: ourselves() });
-  const label = pid === undefined ? undefined : await labelOf(pid);
+  const label = pid === undefined ? undefined : labelOf(pid);
   return {
     ...access,
     toSet: [...access.toSet, ...(label === undefined ? [] : [labelToSet(label, path, source.path)])],
@@ -33,8 +33,8 @@ function ourselves(): FileUser {
   return { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0, groups: process.getgroups?.() ?? [] };
 }
 
-async function groupsOf(pid: string): Promise<readonly number[]> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+function groupsOf(pid: number | undefined): readonly number[] {
+  const status = shown(`/proc/${pid}/status`) ?? '';
   const groups = /^Groups:(.*)$/m.exec(status)?.[1] ?? '';
   return groups.trim() === '' ? [] : groups.trim().split(/\s+/).map(Number);
 }
@@ -45,8 +45,8 @@ export interface Label {
 }
 
 /** The confinement of a process besides its user; undefined if there is none, or /proc does not show it. */
-export async function labelOf(pid: number, proc = '/proc'): Promise<Label | undefined> {
-  const current = await readFile(`${proc}/${pid}/attr/current`, 'utf8').catch(() => '');
+export function labelOf(pid: number, proc = '/proc'): Label | undefined {
+  const current = shown(`${proc}/${pid}/attr/current`) ?? '';
   const text = current.replace(/[\0\n]+$/, '');
   if (/^[^:\s]+:[^:\s]+:[^:\s]+/.test(text))
     return text.includes(':unconfined_t:') ? undefined : { by: 'SELinux', text };

@@ -217,6 +217,8 @@ export type JournalEntry = EntryBody & {
   readonly position?: number;
   /** In the first entry, READY, and the last one. Undefined in older journals. */
   readonly clock?: ClockStamp;
+  /** Written to disk at once with the entry before it. */
+  readonly joined?: true;
 };
 
 /** An entry of a kind. */

@@ -57,7 +57,7 @@ async function opening(path: string, flags: 'r' | 'r+') {
   const exited = once(child, 'exit');
   return {
     name: 'vm',
-    openFiles: async () => await openFilesOf(child.pid ?? 0),
+    openFiles: () => openFilesOf(child.pid ?? 0),
     graph: () => Promise.reject(new Error('not asked')),
     [Symbol.asyncDispose]: async () => {
       child.stdin?.end();

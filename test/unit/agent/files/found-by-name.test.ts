@@ -10,7 +10,7 @@ import { testDir } from '../../../support/real-qemu/qemu.ts';
 
 const NOBODY = 65534;
 /** It has no visible open file. */
-const machine = { name: 'vm', openFiles: async () => await Promise.resolve({ root: '', files: [] }) } as const;
+const machine = { name: 'vm', openFiles: () => ({ root: '', files: [] }) } as const;
 
 it.skipIf(process.geteuid?.() !== 0)('is not said to be another where nobody may look but QEMU', async () => {
   await using dir = await testDir();

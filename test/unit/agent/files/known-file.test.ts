@@ -11,10 +11,10 @@ import { testDir } from '../../../support/real-qemu/qemu.ts';
 function machine(allocatedBytes: number, opens: ReturnType<typeof openFilesOf>) {
   const nodes = new Map([['image', anImage({ path: '', node: 'image', allocatedBytes })]]);
   const graph = { disks: [], nodes, children: new Map(), jobNodes: new Map() };
-  return { openFiles: async () => await opens, graph: async () => await Promise.resolve(graph) };
+  return { openFiles: () => opens, graph: async () => await Promise.resolve(graph) };
 }
 
-const UNSEEN = Promise.resolve(undefined);
+const UNSEEN = undefined;
 const BYTES = 64 * 1024;
 
 it('is the file that its process has open', async () => {

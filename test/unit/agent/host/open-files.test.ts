@@ -8,7 +8,7 @@ import { FakeQemu } from '../../../support/fake-qemu/fake-qemu.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 
 async function isOpenHere(path: string): Promise<boolean> {
-  return await isOpen(present(await openFilesOf(process.pid)), present(await soughtAt(path)));
+  return await isOpen(present(openFilesOf(process.pid)), present(await soughtAt(path)));
 }
 
 it('a file is open under every name, and another file at its name is not', async () => {
@@ -31,7 +31,7 @@ it('if the kernel does not count inodes, the files themselves are asked', async 
   const [path, other] = [join(dir.path, 'x'), join(dir.path, 'other')];
   for (const one of [path, other]) await writeFile(one, '');
   await using _file = await open(path);
-  const { files } = present(await openFilesOf(process.pid));
+  const { files } = present(openFilesOf(process.pid));
   const older = files.map((file) => ({ ...file, inode: undefined }));
   for (const [one, is] of [
     [path, true],

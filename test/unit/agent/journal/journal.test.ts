@@ -187,7 +187,7 @@ describe('a journal in bytes', () => {
 describe('a journal on disk', () => {
   it('has each entry when append returns, and only its owner can read it', async () => {
     await using dir = await testDir();
-    const journal = await Journal.create(dir.path, JOB);
+    const journal = await Journal.begin(dir.path, JOB, []);
     for (const [index, entry] of ENTRIES.entries()) {
       await journal.append(entry);
       expect(await readFile(join(dir.path, `${JOB}.jsonl`))).toEqual(WHOLE.subarray(0, bytesOf(index + 1)));
@@ -199,16 +199,16 @@ describe('a journal on disk', () => {
 
   it('is never overwritten by another job of the same name', async () => {
     await using dir = await testDir();
-    const journal = await Journal.create(dir.path, JOB);
+    const journal = await Journal.begin(dir.path, JOB, []);
     await journal.append(ENTRIES[0]);
-    await expect(Journal.create(dir.path, JOB)).rejects.toMatchObject({ code: 'EEXIST' });
+    await expect(Journal.begin(dir.path, JOB, [])).rejects.toMatchObject({ code: 'EEXIST' });
     expect((await readOne(dir.path)).entries).toHaveLength(1);
     await journal.close();
   });
 
   it('is synced before append returns', async () => {
     await using dir = await testDir();
-    const journal = await Journal.create(dir.path, JOB);
+    const journal = await Journal.begin(dir.path, JOB, []);
     const handles = await fileHandles(dir.path);
     const reached = Promise.withResolvers<void>();
     const gate = Promise.withResolvers<void>();
@@ -233,18 +233,18 @@ describe('a journal on disk', () => {
     await using dir = await testDir();
     const handles = await fileHandles(dir.path);
     const sync = vi.spyOn(handles, 'sync');
-    const journal = await Journal.create(dir.path, JOB);
+    const journal = await Journal.begin(dir.path, JOB, []);
     expect(sync).toHaveBeenCalledOnce();
     await journal.close();
 
     sync.mockRejectedValueOnce(new Error('EIO'));
-    await expect(Journal.create(dir.path, 'bj2')).rejects.toThrow('EIO');
+    await expect(Journal.begin(dir.path, 'bj2', [])).rejects.toThrow('EIO');
     expect((await allJournals(dir.path)).map(({ id }) => id)).toEqual([JOB]);
   });
 
   it('is whole after a write that stopped in the middle, and takes the entry again', async () => {
     await using dir = await testDir();
-    const journal = await Journal.create(dir.path, JOB);
+    const journal = await Journal.begin(dir.path, JOB, []);
     await journal.append(ENTRIES[0]);
     const handles = await fileHandles(dir.path);
     const write: typeof writePart = Reflect.get(handles, 'write');
@@ -264,7 +264,7 @@ describe('a journal on disk', () => {
 
   it('is whole after a sync that failed', async () => {
     await using dir = await testDir();
-    const journal = await Journal.create(dir.path, JOB);
+    const journal = await Journal.begin(dir.path, JOB, []);
     await journal.append(ENTRIES[0]);
     const handles = await fileHandles(dir.path);
     vi.spyOn(handles, 'datasync').mockRejectedValueOnce(Object.assign(new Error('EIO'), { code: 'EIO' }));
@@ -275,7 +275,7 @@ describe('a journal on disk', () => {
 
   it('is readable after a failure that could not be cleaned up, and after the next entry', async () => {
     await using dir = await testDir();
-    const journal = await Journal.create(dir.path, JOB);
+    const journal = await Journal.begin(dir.path, JOB, []);
     await journal.append(ENTRIES[0]);
     const handles = await fileHandles(dir.path);
     vi.spyOn(handles, 'datasync').mockRejectedValueOnce(new Error('EIO'));
@@ -289,7 +289,7 @@ describe('a journal on disk', () => {
 
   it('is as it was when the file is closed under it', async () => {
     await using dir = await testDir();
-    const journal = await Journal.create(dir.path, JOB);
+    const journal = await Journal.begin(dir.path, JOB, []);
     await journal.append(ENTRIES[0]);
     await journal.close();
     await expect(journal.append(SECOND)).rejects.toThrow('closed');
@@ -330,7 +330,7 @@ describe('a journal that another program has changed', () => {
   ])('as it %s, is not written to', async (_what, change) => {
     await using dir = await testDir();
     const path = join(dir.path, `${JOB}.jsonl`);
-    const journal = await Journal.create(dir.path, JOB);
+    const journal = await Journal.begin(dir.path, JOB, []);
     await journal.append(ENTRIES[0]);
     await change(path);
     const after = await readFile(path, 'utf8').catch(() => undefined);

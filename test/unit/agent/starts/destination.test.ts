@@ -47,7 +47,7 @@ async function checkNewFile(
     identity: { facts: undefined },
     machine: {
       name: 'vm',
-      openFiles: async () => await Promise.resolve(undefined),
+      openFiles: () => undefined,
       graph: async () => await Promise.resolve({ nodes: new Map() }),
     },
     disk: { id: 'vd0', chain: [TOP] },

@@ -15,10 +15,10 @@ it.each([
   await using dir = await testDir();
   await mkdir(join(dir.path, '7/attr'), { recursive: true });
   await writeFile(join(dir.path, '7/attr/current'), current);
-  expect(await labelOf(7, dir.path)).toEqual(label);
+  expect(labelOf(7, dir.path)).toEqual(label);
 });
 
 it('of a process that /proc does not show is unknown', async () => {
   await using dir = await testDir();
-  expect(await labelOf(7, dir.path)).toBeUndefined();
+  expect(labelOf(7, dir.path)).toBeUndefined();
 });
