@@ -49,8 +49,9 @@ async function createIn(
     if (created && mode !== PRIVATE) await handle.chmod(mode);
     if (stats.size > 0n) fail('DESTINATION_EXISTS', { path });
     await handle.truncate(sizeBytes);
-    await handle.sync();
-    if (created) await folder.sync();
+    // Neither has to wait for the other.
+    const synced = await Promise.allSettled([handle.sync(), ...(created ? [folder.sync()] : [])]);
+    for (const one of synced) if (one.status === 'rejected') throw one.reason;
     return { ...knownAs(path, stats), created };
   } catch (error) {
     if (created) await removeIn(folder, knownAs(path, stats));

@@ -44,7 +44,7 @@ export async function lookAt(path: string): Promise<Place> {
   await using behind = await open(folder.in(path), O_PATH).catch(() => undefined);
   const device = await behind?.stat();
   if (behind !== undefined && device?.isBlockDevice() === true) {
-    const target = await currentPath(behind);
+    const target = currentPath(behind);
     const sizeBytes = await deviceBytes(Number(device.rdev));
     return { path: target, is: 'DEVICE', sizeBytes, file: knownAs(target, device) };
   }

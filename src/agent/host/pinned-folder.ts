@@ -3,8 +3,7 @@
  * write access above it could put a link in its place between a look and a use. Node has no openat(2), and the kernel
  * takes a name below /proc/self/fd/N for one in the folder that is open as N.
  */
-import { type BigIntStats, constants } from 'node:fs';
-import { readlink } from 'node:fs/promises';
+import { type BigIntStats, constants, readlinkSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { fail } from '../../core/errors.ts';
 import { type DiskFile, lstat, open, unlink } from './disk-files.ts';
@@ -26,7 +25,7 @@ export class PinnedFolder implements AsyncDisposable {
   static async open(path: string): Promise<PinnedFolder> {
     const handle = await open(path, O_PATH | constants.O_DIRECTORY);
     try {
-      return new PinnedFolder(await currentPath(handle), handle);
+      return new PinnedFolder(currentPath(handle), handle);
     } catch (error) {
       await handle.close();
       throw error;
@@ -79,8 +78,8 @@ export class PinnedFolder implements AsyncDisposable {
 }
 
 /** Its present path, without symbolic links. It does not ask a file system. */
-export async function currentPath(file: DiskFile): Promise<string> {
-  return await readlink(linkTo(file));
+export function currentPath(file: DiskFile): string {
+  return readlinkSync(linkTo(file));
 }
 
 function linkTo({ descriptor }: DiskFile): string {

@@ -32,12 +32,17 @@ export async function* processes(): AsyncGenerator<number> {
 /** Undefined if /proc does not show them. */
 export function descriptorsOf(pid: number): readonly Descriptor[] | undefined {
   const numbers = ifShown(() => readdirSync(`/proc/${pid}/fd`));
-  return numbers?.flatMap((number) => {
+  const found: Descriptor[] = [];
+  for (const number of numbers ?? []) {
     const link = `/proc/${pid}/fd/${number}`;
-    // It may be closed meanwhile.
-    const name = linkOf(link);
-    return name === undefined ? [] : [{ number: Number(number), link, name }];
-  });
+    try {
+      found.push({ number: Number(number), link, name: readlinkSync(link) });
+    } catch (error) {
+      // It may be closed meanwhile. But the kernel shows all of them to a process, or none.
+      if (error instanceof Error && 'code' in error && error.code === 'EACCES') break;
+    }
+  }
+  return numbers && found;
 }
 
 /** The kernel's facts of an open descriptor; '' if there are none. */

@@ -6,8 +6,13 @@ import { compareProcesses } from '../qemu/qemu-process.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { JobTable } from './job-table.ts';
 
+/** QEMU's character devices: libvirt's monitor is one of them. */
+export async function chardevsOf(machine: VirtualMachine): Promise<unknown> {
+  return await machine.execute({ execute: 'query-chardev' });
+}
+
 async function signIn(machine: VirtualMachine, { nodes }: Pick<BlockGraph, 'nodes'>): Promise<string | undefined> {
-  return signOfLibvirt(await machine.execute({ execute: 'query-chardev' }), nodes.keys());
+  return signOfLibvirt(await chardevsOf(machine), nodes.keys());
 }
 
 /** By the known names, without a look at the nodes now. */
@@ -17,10 +22,10 @@ export async function isManaged(machine: VirtualMachine): Promise<boolean> {
 }
 
 /** Throws MANAGED_BY_LIBVIRT. */
-export async function refuseManaged(machine: VirtualMachine, graph: BlockGraph): Promise<void> {
-  const sign = await signIn(machine, graph);
+export function refuseManaged({ name: domain }: VirtualMachine, { nodes }: BlockGraph, chardevs: unknown): void {
+  const sign = signOfLibvirt(chardevs, nodes.keys());
   const why = 'it would not know of this job, and the guest would get the old image after a save or a migration';
-  if (sign !== undefined) fail('MANAGED_BY_LIBVIRT', { domain: machine.name, sign, why });
+  if (sign !== undefined) fail('MANAGED_BY_LIBVIRT', { domain, sign, why });
 }
 
 /** MANAGED_BY_LIBVIRT if libvirt does not know the image of one of the disks, and would do the operation. */

@@ -29,15 +29,16 @@ export async function guestOf(machine: VirtualMachine): Promise<Guest> {
 
 /** Throws GUEST_MIGRATING. */
 export async function refuseMigrating(machine: VirtualMachine): Promise<void> {
-  refuse(machine, await guestOf(machine));
+  refuseMigratingGuest(machine, await guestOf(machine));
 }
 
 /** Throws GUEST_MIGRATING if QEMU answers at once. It is asked again, and waited for, right before the pivot. */
 export async function refuseMigratingPivot({ job, ended }: JobLog, machines: VirtualMachines): Promise<void> {
   const machine = ended ? undefined : machines.of(job.accepted);
-  if (machine !== undefined) refuse(machine, await inTime(guestOf(machine), QEMU_ANSWERS_MS));
+  if (machine !== undefined) refuseMigratingGuest(machine, await inTime(guestOf(machine), QEMU_ANSWERS_MS));
 }
 
-function refuse({ name: domain }: VirtualMachine, guest: Guest | undefined): void {
+/** The same, for an answer of QEMU. */
+export function refuseMigratingGuest({ name: domain }: VirtualMachine, guest: Guest | undefined): void {
   if (guest?.migration !== undefined) fail('GUEST_MIGRATING', { domain, status: guest.migration });
 }

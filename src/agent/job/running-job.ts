@@ -38,7 +38,6 @@ export interface RunningJobOptions
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
 }
 
-/** The process of a QEMU that was seen. */
 type ForQemu = Exclude<Move, { move: 'wait' | 'record' | 'undo-start' | 'settle' | 'leave' }>;
 
 /** QEMU cannot be asked, or an unexpected error happened. */

@@ -18,9 +18,9 @@ import type { WhoseJobs } from '../job/whose-jobs.ts';
 import { isUnreachable } from '../qemu/failures.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { formatOf } from './destination.ts';
-import { describeSite, imageNode, type Site } from './site.ts';
+import { describeSite, imageNode, type Site, sourceOf } from './site.ts';
 
-type JobSite = Omit<Site, 'owner' | 'schema' | 'graphs' | 'allowed'>;
+type JobSite = Omit<Site, 'owner' | 'schema' | 'graphs' | 'allowed' | 'deviceType' | 'sourceFile'>;
 
 /** Looks at a QEMU that can be asked; an error is logged, and the look repeated when QEMU is connected again. */
 export async function recoverLost(
@@ -81,7 +81,7 @@ async function recoverJob(
   const top = kind === 'PULL' ? disk.chain[1] : kind === 'COMMIT' ? belowFilter(job.id, disk, graph) : active;
   const isAbove = top !== undefined && top !== below;
   const accepted: Accepted = {
-    ...(await describeSite(job.id, { ...site, disk })),
+    ...describeSite(job.id, { ...site, disk, ...(await sourceOf(site.machine, disk)) }),
     kind,
     destination,
     ...(kind === 'PULL' && below !== undefined ? { baseNode: below.node } : {}),

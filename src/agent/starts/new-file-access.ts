@@ -1,18 +1,17 @@
 /** Owner, mode and labels of a new file for QEMU: those of the source, and those that only the VM's manager can set. */
 import type { Image } from '../../core/disk/chain.ts';
 import { accessOfNew, type FileAccess, type FileUser, type NewFileAccess } from '../../core/plans/file-access.ts';
-import { knownSource } from '../files/known-file.ts';
 import { lstat } from '../host/disk-files.ts';
 import { shown } from '../host/proc.ts';
 import type { Site } from './site.ts';
 
 const MODE_BITS = 0o777n;
 
-export async function newFileAccess(path: string, source: Image, { identity, machine }: Site): Promise<NewFileAccess> {
-  const { facts } = identity;
+export async function newFileAccess(path: string, source: Image, site: Site): Promise<NewFileAccess> {
+  const { facts } = site.identity;
   const pid = facts?.process.pid;
   const qemu = facts && { ...facts.owner, groups: groupsOf(pid) };
-  const sourceAccess = await accessOf(source, machine);
+  const sourceAccess = await accessOf(site);
   const access = accessOfNew({ path, source: source.path, sourceAccess, qemu, service: ourselves() });
   const label = pid === undefined ? undefined : labelOf(pid);
   return {
@@ -21,9 +20,8 @@ export async function newFileAccess(path: string, source: Image, { identity, mac
   };
 }
 
-async function accessOf(source: Image, machine: Site['machine']): Promise<FileAccess | undefined> {
-  const known = await knownSource(source, machine);
-  const stats = known && (await lstat(known.path).catch(() => undefined));
+async function accessOf({ sourceFile }: Site): Promise<FileAccess | undefined> {
+  const stats = sourceFile && (await lstat(sourceFile.path).catch(() => undefined));
   // The owner of a device is not that of an image.
   if (stats?.isFile() !== true) return undefined;
   return { uid: Number(stats.uid), gid: Number(stats.gid), mode: Number(stats.mode & MODE_BITS) };

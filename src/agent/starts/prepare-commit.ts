@@ -37,7 +37,7 @@ export async function prepareCommit(spec: CommitSpec, site: Site): Promise<Accep
   const stays = [...disk.chain.slice(0, topAt), ...disk.chain.slice(baseAt)];
   const { machine } = site;
   const named = await foundByName(stays, isActive ? { machine } : { relinked: imageAt(topAt - 1, site), machine });
-  const accepted = await acceptedAt(site);
+  const accepted = acceptedAt(site);
   const options = { ...spec.options, accept, basePath: base.path, topPath: top.path };
   const backingFile = isActive ? undefined : await nameForOverlay(topAt, baseAt, spec, site);
   if (backingFile !== undefined) refuseLongName(backingFile, imageAt(topAt - 1, site));

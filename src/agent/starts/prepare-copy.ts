@@ -40,7 +40,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   const clusterSizeBytes = top.format === 'qcow2' ? top.clusterSizeBytes : undefined;
   if (backingName !== undefined) refuseLongName(backingName.file, { path, clusterSizeBytes });
   const named = [...(await ownFiles(destination.backing)), ...(await foundByName(under, { machine: site.machine }))];
-  const accepted = await acceptedAt(site);
+  const accepted = acceptedAt(site);
   const { job } = accepted;
   const source: CopySource = {
     node: top.node,

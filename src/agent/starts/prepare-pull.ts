@@ -22,7 +22,7 @@ export async function preparePull(spec: PullSpec, site: Site): Promise<Accepted>
   if (below !== undefined) refuseLongName(below.backingFile, top);
   const found = [top, ...(at === undefined ? [] : disk.chain.slice(at))];
   const named = await foundByName(found, { relinked: top, machine: site.machine });
-  const accepted = await acceptedAt(site);
+  const accepted = acceptedAt(site);
   const options = { ...spec.options, accept, basePath: base?.path ?? '' };
   const pulled = disk.chain[1];
   const isPulled = pulled !== undefined && pulled !== base;

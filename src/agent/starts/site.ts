@@ -5,6 +5,7 @@ import { relativeName, resolveFrom } from '../../core/disk/chain-images.ts';
 import { bytesOf, DEFAULT_CLUSTER_BYTES, longestBackingFile } from '../../core/disk/image-header.ts';
 import { fail } from '../../core/errors.ts';
 import { OWNER_DIGITS } from '../../core/job/names.ts';
+import type { KnownFile } from '../../core/job/step.ts';
 import type { Schema } from '../../core/qemu/features.ts';
 import { fileKey } from '../files/files.ts';
 import { knownSource } from '../files/known-file.ts';
@@ -24,6 +25,10 @@ export interface Site {
   readonly schema: Schema | undefined;
   readonly graph: BlockGraph;
   readonly disk: Disk;
+  /** As deviceTypeOf. */
+  readonly deviceType: string | undefined;
+  /** The active image; undefined if it is not known to be QEMU's. */
+  readonly sourceFile: KnownFile | undefined;
   /** The files that any domain holds cannot be destinations. */
   readonly graphs: readonly DomainGraph[];
   readonly allowed: Allowed;
@@ -54,19 +59,36 @@ export function imageNode({ node, path, format }: Image): { node: string; path: 
   return { node, path, format };
 }
 
+/** The facts of a disk's device and of its active image that are not in the graph. */
+export async function sourceOf(
+  machine: VirtualMachine,
+  { qdev, chain: [active] }: Disk,
+): Promise<Pick<Site, 'deviceType' | 'sourceFile'>> {
+  const [deviceType, sourceFile] = await Promise.all([
+    deviceTypeOf(machine, qdev),
+    active && knownSource(active, machine),
+  ]);
+  return { deviceType, sourceFile };
+}
+
 /** The place of a new job, for its first entry. Throws for a disk on which no job can be started. */
-export async function acceptedAt(site: Site) {
-  return await describeSite(`bj${site.owner}${randomBytes(OWN_BYTES).toString('hex')}`, site);
+export function acceptedAt(site: Site) {
+  return describeSite(`bj${site.owner}${randomBytes(OWN_BYTES).toString('hex')}`, site);
 }
 
 /** The same, for a job that may exist already. */
-export async function describeSite(
+export function describeSite(
   job: string,
-  { host, machine, identity, disk }: Omit<Site, 'owner' | 'schema' | 'graph' | 'graphs' | 'allowed'>,
+  {
+    host,
+    machine,
+    identity,
+    disk,
+    deviceType,
+    sourceFile,
+  }: Omit<Site, 'owner' | 'schema' | 'graph' | 'graphs' | 'allowed'>,
 ) {
   const active = activeImage({ machine, disk });
-  const deviceType = await deviceTypeOf(machine, disk.qdev);
-  const sourceFile = await knownSource(active, machine);
   return {
     entry: 'accepted' as const,
     version: 2 as const,

@@ -14,8 +14,8 @@ import { fileKey } from '../files/files.ts';
 import type { Allowed } from '../files/place.ts';
 import { usedFiles } from '../host/file-identity.ts';
 import type { JobTable, JobTableOptions } from '../job/job-table.ts';
-import { refuseManaged } from '../job/managed.ts';
-import { refuseMigrating } from '../job/migration.ts';
+import { chardevsOf, refuseManaged } from '../job/managed.ts';
+import { guestOf, refuseMigratingGuest } from '../job/migration.ts';
 import type { Owners } from '../job/whose-jobs.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { graphsOf } from '../qemu/graphs.ts';
@@ -27,7 +27,7 @@ import { etagOf, plannedJob } from './planned-job.ts';
 import { prepareCommit } from './prepare-commit.ts';
 import { prepareCopy } from './prepare-copy.ts';
 import { preparePull } from './prepare-pull.ts';
-import type { Site } from './site.ts';
+import { type Site, sourceOf } from './site.ts';
 
 export interface StartsOptions extends Pick<JobTableOptions, 'machines' | 'mayChange'> {
   readonly host: string;
@@ -113,20 +113,25 @@ export class Starts {
   async #survey({ request, spec }: Start, { machine, identity, taken }: StartingAt, call: Call): Promise<Site> {
     const { machines, jobs, host, owners, allowed, allowManaged } = this.#options;
     const { domain, disk: address } = request.disk;
-    await refuseMigrating(machine);
     const schema = await this.#schemas.require(KINDS[spec.does], machine, identity);
-    const graph = await machine.graph();
+    const [guest, graph, chardevs, listed] = await Promise.all([
+      guestOf(machine),
+      machine.graph(),
+      allowManaged ? undefined : chardevsOf(machine),
+      machine.jobs(),
+    ]);
+    refuseMigratingGuest(machine, guest);
     const disk = findDisk(graph, address) ?? fail('DISK_NOT_FOUND', { domain, disk: address });
-    if (!allowManaged) await refuseManaged(machine, graph);
-    refuseBusyDisk(disk, { machine, table: jobs, jobs: await machine.jobs() });
+    if (!allowManaged) refuseManaged(machine, graph, chardevs);
+    refuseBusyDisk(disk, { machine, table: jobs, jobs: listed });
     jobs.refuseMore();
     // From here to the journal's first entry the disk is taken, although no job has it yet.
     if (!taken.take(`${machine.socketPath} ${disk.qdev}`)) {
       fail('START_UNDER_WAY', { domain: machine.name, disk: disk.id });
     }
-    const all = await graphsOf(machines);
+    const [all, source] = await Promise.all([graphsOf(machines), sourceOf(machine, disk)]);
     const graphs = all.map((one) => (may(call, 'read', one.domain) ? one : { ...one, isHidden: true as const }));
-    return { host, owner: owners.own, machine, identity, schema, graph, disk, graphs, allowed };
+    return { host, owner: owners.own, machine, identity, schema, graph, disk, ...source, graphs, allowed };
   }
 
   /** Throws DESTINATION_IN_USE for a file that a job writes, or will write after its preparation. */
