@@ -49,6 +49,43 @@ describe('a job’s log', () => {
     await log.close();
   });
 
+  it('writes an entry from which nothing follows together with the next one', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+    const append = vi.spyOn(Journal.prototype, 'append');
+    log.withNext({ entry: 'step-done', step: 'first' });
+    expect([log.job.steps.get('first'), log.ahead.steps.get('first')]).toEqual([undefined, 'DONE']);
+    expect((await onDisk(dir.path)).entries).toHaveLength(1);
+    append.mockRejectedValueOnce(new Error('EIO'));
+    await expect(log.append(step('second'))).rejects.toThrow('EIO');
+    expect([log.job.revision, log.ahead.revision]).toEqual([1, 2]);
+    await log.append(step('second'));
+    expect(append).toHaveBeenCalledTimes(2);
+    const { entries, job } = await onDisk(dir.path);
+    expect(entries.slice(1)).toEqual([
+      expect.objectContaining({ entry: 'step-done', step: 'first', revision: 2 }),
+      expect.objectContaining({ entry: 'step-started', step: 'second', revision: 3, joined: true }),
+    ]);
+    expect(log.job).toEqual(job);
+    expect(log.ahead).toEqual(job);
+    await log.append(RUNNING);
+    expect((await onDisk(dir.path)).entries.slice(3)).toEqual([expect.not.objectContaining({ joined: true })]);
+    await log.close();
+  });
+
+  it('announces entries of one write in their order, and marks the last one as requested', async () => {
+    await using dir = await testDir();
+    const journals = journalsIn(dir.path);
+    const log = await JobLog.begin(journals, ACCEPTED);
+    const heard: string[] = [];
+    using _listening = journals.clock.order.onEntry(({ entry }) => void heard.push(entry.entry));
+    log.withNext({ entry: 'step-done', step: 'first' });
+    await log.offer(CANCEL, { request: { id: 'end', digest: '' }, otherwise: () => undefined });
+    expect(heard).toEqual(['step-done', 'cancel-requested']);
+    expect(log.revisionOfRequest('end')).toBe(3);
+    await log.close();
+  });
+
   it('keeps the order of entries that are appended at once, their revisions without gaps', async () => {
     await using dir = await testDir();
     const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);

@@ -141,6 +141,31 @@ describe('a journal in bytes', () => {
     }
   });
 
+  it('counts nothing from the first torn line of one write on, whichever part of the write is on disk', () => {
+    const [before, results] = [bytesOf(2), bytesOf(3)];
+    const last = Buffer.from(encodeLine({ ...READY, revision: 4, time: timeOf(4), joined: true }));
+    const written = Buffer.concat([WHOLE.subarray(0, results), last]);
+    for (let from = before; from < written.length; from += 1) {
+      for (const to of [from + 1, (from + written.length + 1) >> 1, results, written.length].filter(
+        (at) => at > from,
+      )) {
+        const torn = Buffer.from(written);
+        torn.fill(0, from, to);
+        const whole = from < results ? 2 : 3;
+        expect(decodeJournal(torn)?.entries, `${from} to ${to}`).toEqual(ENTRIES.slice(0, whole));
+      }
+    }
+  });
+
+  it('is refused if a line has changed that was not of the last write', () => {
+    const joined = encodeLine({ ...READY, revision: 4, time: timeOf(4), joined: true });
+    for (const after of [[encodeLine({ ...HELD, revision: 5, time: timeOf(5) })], ['no entry\n', joined]]) {
+      const torn = Buffer.from([linesOf(0, 1, 2), joined, ...after].join(''));
+      torn.fill(0, bytesOf(2) + 20, bytesOf(2) + 21);
+      expect(() => decodeJournal(torn)).toThrow(JournalDamaged);
+    }
+  });
+
   it('does not count a last line that does not match its checksum, nor zeroes that a crash left behind', () => {
     const torn = Buffer.from(WHOLE);
     torn.fill(0, bytesOf(3) + 20, WHOLE.length - 1);
