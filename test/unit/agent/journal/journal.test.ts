@@ -159,8 +159,9 @@ describe('a journal in bytes', () => {
 
   it('is refused if a line has changed that was not of the last write', () => {
     const joined = encodeLine({ ...READY, revision: 4, time: timeOf(4), joined: true });
-    for (const after of [[encodeLine({ ...HELD, revision: 5, time: timeOf(5) })], ['no entry\n', joined]]) {
-      const torn = Buffer.from([linesOf(0, 1, 2), joined, ...after].join(''));
+    const later = encodeLine({ ...HELD, revision: 5, time: timeOf(5) });
+    for (const after of [joined + later, `no entry\n${joined}`]) {
+      const torn = Buffer.from(linesOf(0, 1, 2) + after);
       torn.fill(0, bytesOf(2) + 20, bytesOf(2) + 21);
       expect(() => decodeJournal(torn)).toThrow(JournalDamaged);
     }
