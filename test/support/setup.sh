@@ -34,6 +34,7 @@ if [ "$what" != demo ]; then
 fi
 if [ "$what" = bench ]; then
     have etcd || lacks etcd-server "the directory of a fleet"
+    /usr/bin/python3 -c 'import libvirt' 2>/dev/null || lacks python3-libvirt "asks libvirt about a job, as a peer"
 fi
 if [ "$what" = test ]; then
     # Debian's python3, for which the packages are, not another one that comes first in PATH.

@@ -69,6 +69,12 @@ export class Libvirt implements AsyncDisposable {
     return await run(program, rest, { accept: [...accept] });
   }
 
+  /** Runs a script with Debian's python3, for which libvirt's bindings are. */
+  async python(args: readonly string[]): Promise<Finished> {
+    const [program = '', ...rest] = this.#as('/usr/bin/python3', ...args);
+    return await run(program, rest);
+  }
+
   #as(...command: readonly string[]): readonly string[] {
     const user = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
     const at = (folder: string) => join(this.dir, folder);
