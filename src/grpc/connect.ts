@@ -73,7 +73,7 @@ function unary<Request, Response>(
   router: ConnectRouter,
   method: DescMethodUnary,
   definition: MethodDefinition<Request, Response>,
-  handle: (request: Request, call: Call) => Promise<Response>,
+  handle: (request: Request, call: Call) => Promise<Response | Uint8Array>,
   options: ConnectProtocolOptions,
 ): void {
   const { take, give } = bridge(method, definition);
@@ -113,7 +113,9 @@ function bridge<Request, Response>(
 ) {
   return {
     take: (message: MessageShape<typeof input>) => decoded(definition, Buffer.from(toBinary(input, message))),
-    give: (message: Response) => fromBinary(output, definition.responseSerialize(message)),
+    /** Some are encoded already. */
+    give: (message: Response | Uint8Array) =>
+      fromBinary(output, message instanceof Uint8Array ? message : definition.responseSerialize(message)),
   };
 }
 

@@ -1,7 +1,8 @@
 /** The services: each handler turns a message into core words, and the answer back. reading.ts has the reading ones. */
-import type { handleServerStreamingCall, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { handleServerStreamingCall, handleUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
 import type {
   BlockJobServiceServer,
+  GetInfoRequest,
   SetSpeedRequest,
   StartCopyRequest,
   WatchJobRequest,
@@ -35,8 +36,9 @@ function servedBy(context: CallContext) {
   };
 }
 
-interface Streams {
-  /** Returns encoded messages. */
+/** The answers are encoded messages. */
+interface Encoded {
+  readonly getInfo: handleUnaryCall<GetInfoRequest, Uint8Array>;
   readonly watchJob: handleServerStreamingCall<WatchJobRequest, Uint8Array>;
   readonly watchJobs: handleServerStreamingCall<WatchJobsRequest, Uint8Array>;
 }
@@ -44,7 +46,7 @@ interface Streams {
 export function blockJobHandlers(
   jobs: BlockJobs,
   context: CallContext,
-): Omit<Handlers<BlockJobServiceServer>, keyof Streams> & Streams {
+): Omit<Handlers<BlockJobServiceServer>, keyof Encoded> & Encoded {
   const { read, write } = servedBy(context);
   const [starting, changing]: [Starting, Changing] = [jobs, jobs];
   const start = <Rpc extends keyof Starting, Request extends Pick<StartCopyRequest, 'disk'>>(

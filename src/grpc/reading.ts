@@ -1,13 +1,13 @@
 /** The methods of the contract that change nothing: message → core words → BlockJobs → message. */
-import type {
-  GetInfoRequest,
+import {
+  type GetInfoRequest,
   GetInfoResponse,
-  ListJobsRequest,
-  ListJobsResponse,
-  ListLeftoversRequest,
-  ListLeftoversResponse,
-  WatchJobRequest,
-  WatchJobsRequest,
+  type ListJobsRequest,
+  type ListJobsResponse,
+  type ListLeftoversRequest,
+  type ListLeftoversResponse,
+  type WatchJobRequest,
+  type WatchJobsRequest,
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import type {
   CheckOperationRequest,
@@ -19,6 +19,7 @@ import type {
 } from '../../generated/blockjob/v1/domain_service.ts';
 import { type GetServerInfoResponse, ServerMode } from '../../generated/blockjob/v1/server_service.ts';
 import type { BlockJobs, Call } from '../core/block-jobs.ts';
+import type { JobView } from '../core/job/job-view.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { fromForeignJob, fromJobView, fromLeftover } from './answers.ts';
 import { fromDomain } from './domain-answers.ts';
@@ -27,12 +28,22 @@ import { encodedJobs, encodeEvent, toWatchJobsRequest } from './jobs-messages.ts
 import { toCheckOperationRequest, toJobRef, toListJobsRequest, toWatchRequest } from './requests.ts';
 import { statusOf } from './status.ts';
 
+const ENCODED = new WeakMap<JobView, Uint8Array>();
+
+function encodedInfo(view: JobView): Uint8Array {
+  const known = ENCODED.get(view);
+  if (known !== undefined) return known;
+  const encoded = GetInfoResponse.encode({ job: fromJobView(view) }).finish();
+  ENCODED.set(view, encoded);
+  return encoded;
+}
+
 /** For calls through gRPC (handlers), or through Connect (connect). */
 export function readingOf(jobs: BlockJobs) {
   return {
-    getInfo: async ({ job }: GetInfoRequest, call: Call): Promise<GetInfoResponse> => {
-      return { job: fromJobView(await jobs.getInfo(toJobRef(job), call)) };
-    },
+    /** Encoded already: each view for all its callers. */
+    getInfo: async ({ job }: GetInfoRequest, call: Call): Promise<Uint8Array> =>
+      encodedInfo(await jobs.getInfo(toJobRef(job), call)),
     listJobs: async (request: ListJobsRequest, call: Call): Promise<ListJobsResponse> => {
       const { items, ...page } = await jobs.listJobs(toListJobsRequest(request), call);
       return {

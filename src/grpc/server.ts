@@ -148,7 +148,10 @@ function namesOf({ socket }: ServerHttp2Session): readonly string[] {
   return socket instanceof TLSSocket ? identitiesIn(socket.getPeerCertificate().subjectaltname) : [];
 }
 
-/** Bytes that are not a message, or one that is too large, get an answer in our words, not the library's INTERNAL. */
+/**
+ * Bytes that are not a message, or one that is too large, get an answer in our words, not the library's INTERNAL. An
+ * answer that is encoded already, for many callers, is sent as it is.
+ */
 function tolerant<Implementation extends UntypedServiceImplementation>(
   service: ServiceDefinition<Implementation>,
 ): ServiceDefinition<Implementation> {
@@ -161,12 +164,14 @@ function tolerant<Implementation extends UntypedServiceImplementation>(
         throw error;
       }
     };
-    return [name, { ...method, requestDeserialize, ...(method.responseStream ? { responseSerialize: bufferOf } : {}) }];
+    const responseSerialize = (message: unknown): Buffer =>
+      message instanceof Uint8Array ? bufferOf(message) : method.responseSerialize(message);
+    return [name, { ...method, requestDeserialize, responseSerialize }];
   });
   return Object.fromEntries(methods) as ServiceDefinition<Implementation>;
 }
 
-/** Stream messages are encoded already. */
+/** Without a copy. */
 function bufferOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
 }

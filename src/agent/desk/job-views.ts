@@ -22,6 +22,8 @@ export class JobViews {
   readonly #machines: VirtualMachines;
   readonly #progresses: Progresses;
   readonly #jobs: JobTable;
+  /** The last one of each job that goes on. */
+  readonly #shown = new WeakMap<Job, JobView>();
 
   constructor(machines: VirtualMachines, progresses: Progresses, jobs: JobTable) {
     this.#machines = machines;
@@ -42,12 +44,21 @@ export class JobViews {
 
   /** Also asks QEMU for their progress. */
   async now(logs: readonly JobLog[]): Promise<readonly JobView[]> {
-    await Promise.all(logs.map(async (log) => await this.#progresses.refresh(log)));
+    await this.#progresses.refresh(logs);
     return await this.#views(logs.map(({ job }) => job));
   }
 
-  /** While QEMU has the job and it continues, its guest has not moved. */
+  /** The same object until there is something new, so that callers can share what is made of it. */
   #goingOn(job: Job): JobView {
+    const last = this.#shown.get(job);
+    if (last !== undefined && last.progress === this.#progresses.of(job)) return last;
+    const view = this.#atLastSample(job);
+    this.#shown.set(job, view);
+    return view;
+  }
+
+  /** While QEMU has the job and it continues, its guest has not moved. */
+  #atLastSample(job: Job): JobView {
     const view = this.asWritten(job);
     const { outcome } = view.job;
     const guestAsOf = outcome.guestWritesTo === undefined ? undefined : view.progress?.sampleTime;

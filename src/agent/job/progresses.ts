@@ -1,6 +1,7 @@
 /**
  * The progress of jobs. A domain is asked once per interval, however many clients watch, and not at all without
- * watchers. The answer is only kept as the latest value: it is neither queued nor written down.
+ * watchers. Callers who come together share an answer. It is only kept as the latest value: it is neither queued nor
+ * written down.
  */
 import { hasEnded, type Job } from '../../core/job/job.ts';
 import { isJobId } from '../../core/job/names.ts';
@@ -26,6 +27,18 @@ interface Slot {
   readonly speedBytesPerSecond: number;
 }
 
+/** The contract says it, in the comment of Progress. */
+const SHARED_MS = 5;
+
+interface Question {
+  readonly answer: Promise<void>;
+  readonly askedMs: number;
+  /** The changes of the VM that were known then. */
+  readonly changes: number;
+  /** Infinity while QEMU has not answered. */
+  sharedUntilMs: number;
+}
+
 interface Poll {
   readonly intervals: Set<{ readonly intervalMs: number }>;
   timer: Timer | undefined;
@@ -38,7 +51,8 @@ export class Progresses {
   /** Jobs that had copied before this process drove them, and have not been asked since. */
   readonly #copiedBefore = new Set<string>();
   readonly #polls = new Map<VirtualMachine, Poll>();
-
+  /** The last one to each VM. */
+  readonly #questions = new WeakMap<VirtualMachine, Question>();
   #copiedBytes = 0;
 
   /** `sampled` is called for each new value of a job. */
@@ -79,11 +93,21 @@ export class Progresses {
     this.#sampled(accepted.job);
   }
 
-  /** Asks QEMU now; without a quick answer the last value stays. */
-  async refresh(log: JobLog): Promise<void> {
-    if (hasEnded(log.job)) return;
-    const machine = this.#machines.of(log.job.accepted);
-    if (machine !== undefined) await inTime(this.#ask(machine), QEMU_ANSWERS_MS);
+  /** Asks QEMU, unless its last answer is new enough; without a quick answer the last value stays. */
+  async refresh(logs: readonly Pick<JobLog, 'job' | 'writtenMs'>[]): Promise<void> {
+    const answers = new Set(logs.flatMap((log) => this.#answerFor(log) ?? []));
+    await Promise.all([...answers].map(async (answer) => await inTime(answer, QEMU_ANSWERS_MS)));
+  }
+
+  /** Undefined if there is nothing to wait for. */
+  #answerFor({ job, writtenMs }: Pick<JobLog, 'job' | 'writtenMs'>): Promise<void> | undefined {
+    const machine = hasEnded(job) ? undefined : this.#machines.of(job.accepted);
+    if (machine === undefined) return undefined;
+    const last = this.#questions.get(machine);
+    // A caller that has changed the job, or has heard of a change, must not get an answer from before it.
+    const isSince = last !== undefined && last.askedMs >= writtenMs && last.changes === machine.wake.now;
+    if (!isSince || last.sharedUntilMs < performance.now()) return this.#ask(machine);
+    return last.sharedUntilMs === Infinity ? last.answer : undefined;
   }
 
   /** Asks the job's domain regularly until disposed. */
@@ -119,9 +143,21 @@ export class Progresses {
     }, intervalMs);
   }
 
-  async #ask(machine: VirtualMachine): Promise<void> {
-    // No event of QEMU reports a changed limit.
-    if (this.take(await machine.blockJobs())) machine.wake.notify();
+  #ask(machine: VirtualMachine): Promise<void> {
+    const ask = async () => {
+      try {
+        // No event of QEMU reports a changed limit.
+        if (this.take(await machine.blockJobs())) machine.wake.notify();
+        question.sharedUntilMs = performance.now() + SHARED_MS;
+      } catch (error) {
+        question.sharedUntilMs = -Infinity;
+        throw error;
+      }
+    };
+    const changes = machine.wake.now;
+    const question: Question = { answer: ask(), askedMs: performance.now(), changes, sharedUntilMs: Infinity };
+    this.#questions.set(machine, question);
+    return question.answer;
   }
 
   /** Takes a report of QEMU, no matter who asked; true if the job has another limit than before. */

@@ -1,0 +1,80 @@
+/** Callers who come together share one question to QEMU. */
+import { writeFile } from 'node:fs/promises';
+import { expect, it } from 'vitest';
+import { FakeQemu } from '../../support/fake-qemu/fake-qemu.ts';
+import { testDir } from '../../support/real-qemu/qemu.ts';
+import { copyTo, PATIENT, TestAgent } from '../../support/service/agent.ts';
+
+const QUESTION = 'query-block-jobs';
+
+/** An agent with a copy that is READY. */
+interface Site extends AsyncDisposable {
+  readonly here: TestAgent;
+  /** How often QEMU was asked for the progress so far. */
+  readonly asked: () => number;
+  readonly getInfo: () => ReturnType<TestAgent['agent']['getInfo']>;
+}
+
+async function site(): Promise<Site> {
+  await using opened = new AsyncDisposableStack();
+  const { path: dir } = opened.use(await testDir());
+  const [path, socketPath] = [`${dir}/disk.qcow2`, `${dir}/vm1.sock`];
+  await writeFile(path, '');
+  const disks = [{ id: 'vd0', bus: 'virtio-blk', chain: [{ format: 'qcow2', path }] }] as const;
+  const commands: string[] = [];
+  const onLine: NonNullable<Parameters<typeof FakeQemu.start>[0]['onLine']> = (line) => {
+    if (line.line === 'command') commands.push(line.execute);
+  };
+  const qemu = opened.use(await FakeQemu.start({ socketPath, name: 'vm1', disks, sizeBytes: 1 << 20, onLine }));
+  const here = opened.use(await TestAgent.start({ dir, qmp: { vm1: socketPath }, allow: [dir] }));
+  const job = (await here.startCopy(copyTo(`${dir}/copy`))).job.accepted.job;
+  qemu.job(job).becomeReady();
+  await here.until(job, 'READY');
+  const held = opened.move();
+  return {
+    here,
+    asked: () => commands.filter((one) => one === QUESTION).length,
+    getInfo: async () => await here.agent.getInfo({ jobId: job }, PATIENT),
+    [Symbol.asyncDispose]: async () => await held.disposeAsync(),
+  };
+}
+
+/** Until the job's own looks, which ask the same question, are over: then a question of a caller is the only one. */
+async function quiet({ asked, getInfo }: Site): Promise<number> {
+  for (;;) {
+    const before = asked();
+    await getInfo();
+    if (asked() - before <= 1) return asked();
+  }
+}
+
+it('callers who come together ask QEMU once', async () => {
+  await using here = await site();
+  const before = await quiet(here);
+  const views = await Promise.all(Array.from({ length: 100 }, here.getInfo));
+  expect(here.asked() - before).toBeLessThanOrEqual(5);
+  // One object, so that it is encoded once.
+  expect(new Set(views).size).toBe(1);
+});
+
+it('a caller that comes later gets a newer answer', async () => {
+  await using here = await site();
+  const before = await quiet(here);
+  const { progress } = await here.getInfo();
+  const since = performance.now();
+  let last = progress;
+  while (last?.sampleTime === progress?.sampleTime && performance.now() - since < 5000) {
+    last = (await here.getInfo()).progress;
+  }
+  expect(last?.sampleTime).not.toBe(progress?.sampleTime);
+  expect(performance.now() - since).toBeLessThan(1000);
+  expect(here.asked()).toBeGreaterThan(before);
+});
+
+it('a list of jobs asks each QEMU once', async () => {
+  await using here = await site();
+  const before = await quiet(here);
+  const list = { domain: '', states: [], labels: {}, createdBy: '', pageSize: 0, pageToken: '' } as const;
+  await Promise.all(Array.from({ length: 20 }, async () => await here.here.agent.listJobs(list, PATIENT)));
+  expect(here.asked() - before).toBeLessThanOrEqual(5);
+});
