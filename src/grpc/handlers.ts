@@ -15,9 +15,10 @@ import type { BlockJobs, Call, Requests } from '../core/block-jobs.ts';
 import { CALLS, type Changing, type Operating, type Reading, type Starting } from '../core/calls.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { fromJobView, fromReclaimResult, fromStarted } from './answers.ts';
-import { type Audit, type CallContext, serverStream, unary } from './call.ts';
+import { type CallContext, serverStream } from './call.ts';
 import { readingOf, serverInfoFor } from './reading.ts';
 import { toAbortRequest, toChangeRequest, toCommitRequest, toCopyRequest, toRebaseRequest } from './requests.ts';
+import { type Audit, unary } from './unary.ts';
 
 type Handlers<Server extends UntypedServiceImplementation> = {
   readonly [Rpc in keyof Server as string extends Rpc ? never : Rpc]: Server[Rpc];

@@ -99,8 +99,9 @@ function grantIn(text: string): Grant | undefined {
  * SPIFFE ids first, then DNS names, as Node writes a subjectAltName: a value with a comma is a JSON string. Each has
  * the form of its kind: a DNS name never passes for a SPIFFE id, no matter who signed it.
  */
-export function identitiesIn(subjectAltName: string | undefined): readonly string[] {
-  const found = [...(subjectAltName ?? '').matchAll(/(?:^|, )(URI|DNS):("(?:[^"\\]|\\.)*"|[^,]*)/g)];
+export function identitiesIn(subjectAltName = ''): readonly string[] {
+  if (subjectAltName === '') return [];
+  const found = [...subjectAltName.matchAll(/(?:^|, )(URI|DNS):("(?:[^"\\]|\\.)*"|[^,]*)/g)];
   const named = (kind: string) => found.flatMap(([, what, value]) => (what === kind ? [plain(value ?? '')] : []));
   return [...named('URI').filter(isSpiffeId), ...named('DNS').filter(isDnsName)];
 }

@@ -31,6 +31,7 @@ import { blockJobHandlers, domainHandlers, serverHandlers } from './handlers.ts'
 import { tellOfRefused } from './handshakes.ts';
 import { identitiesIn } from './identity.ts';
 import { bind } from './listen.ts';
+import { OpenCalls } from './open-calls.ts';
 import { Refusals } from './refusals.ts';
 
 export interface RunningServer {
@@ -84,7 +85,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   setLogVerbosity(logVerbosity.NONE);
   const endStreams = new AbortController();
-  const endCalls = new AbortController();
+  const calls = new OpenCalls();
   const refusals = new Refusals(log);
   const context = {
     log,
@@ -94,7 +95,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
     gateways: new Set(gateways),
     onlyGateways,
     endStreams: endStreams.signal,
-    endCalls: endCalls.signal,
+    calls,
   };
   const server = new Server({
     ...OPTIONS,
@@ -127,7 +128,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
       const draining = new BlockJobError(failure('DRAINING', {}));
       endStreams.abort(draining);
       const timers = [
-        new Timer(() => endCalls.abort(draining), graceMs),
+        new Timer(() => calls.end(draining), graceMs),
         // A caller that does not read its answer by then does not get one.
         new Timer(() => {
           server.forceShutdown();

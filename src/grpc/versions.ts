@@ -19,8 +19,7 @@ export function refuseOlderGateway(
   metadata: Metadata,
   server: Pick<ServerInfo, 'host' | 'version'>,
 ): void {
-  const isOlder = metadata.get(EPOCH_HEADER).length > 0 && metadata.get(VERSION_HEADER).length === 0;
-  if (!isOlder || !MISREAD.has(rpc)) return;
+  if (!MISREAD.has(rpc) || metadata.get(EPOCH_HEADER).length === 0 || metadata.get(VERSION_HEADER).length > 0) return;
   const versions = { agentVersion: server.version, gatewayVersion: 'unknown' };
   fail('VERSIONS_DIFFER', { host: server.host, ...versions, feature: rpc, older: 'gateway' });
 }

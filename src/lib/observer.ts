@@ -56,6 +56,7 @@ export function harmless(observer: Observer, complain: (error: unknown) => void)
 
 /** Both observers, one around the other. */
 export function bothObservers(outer: Observer, inner: Observer): Observer {
+  if (outer === NOBODY) return inner;
   return {
     async during(doing, work) {
       return await outer.during(doing, async () => await inner.during(doing, work));

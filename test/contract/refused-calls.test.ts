@@ -3,8 +3,9 @@ import { Metadata, type ServerUnaryCall } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
 import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import { fail } from '../../src/core/errors.ts';
-import { unary } from '../../src/grpc/call.ts';
+import { OpenCalls } from '../../src/grpc/open-calls.ts';
 import { Refusals } from '../../src/grpc/refusals.ts';
+import { unary } from '../../src/grpc/unary.ts';
 import { NOBODY } from '../../src/lib/observer.ts';
 import { logInto } from '../../src/modes/log.ts';
 import { eventually } from '../support/checks.ts';
@@ -41,7 +42,7 @@ test('10,000 refused calls with fields of 60 KB: the log grows by less than 100 
       gateways: new Set(),
       onlyGateways: false,
       endStreams: never,
-      endCalls: never,
+      calls: new OpenCalls(),
     },
     'StartCopy',
     async () => await Promise.resolve(fail('DISK_NOT_FOUND', { domain: 'vm1', disk: FIELD })),

@@ -6,6 +6,12 @@ interface Call {
 }
 
 /**
+ * As many calls come in before anything else is done: they share the work of a turn of Node's loop, such as a write to
+ * their connection. A call of another peer waits for no more than these.
+ */
+const AT_ONCE = 16;
+
+/**
  * Calls come in by turns: one for each peer, and each of a peer's connections in its turn. So a peer with a thousand
  * calls, on any number of connections, waits only for itself.
  */
@@ -37,12 +43,14 @@ export class Turns<Connection extends { readonly peer: string; readonly mayHaveM
     this.#isComing = true;
     setImmediate(() => {
       this.#isComing = false;
-      if (this.#turn()) this.again();
+      let came = this.#turn();
+      for (let more = came; more > 0 && came < AT_ONCE; came += more) more = this.#turn();
+      if (came > 0) this.again();
     });
   }
 
-  /** Whether a call came in. */
-  #turn(): boolean {
+  /** The number of calls that came in. */
+  #turn(): number {
     const next = [...this.#waiting.values()].flatMap((ofPeer) => {
       for (const [connection, calls] of ofPeer) {
         const at = connection.mayHaveMore ? calls.findIndex(({ mayCome }) => mayCome()) : -1;
@@ -56,6 +64,6 @@ export class Turns<Connection extends { readonly peer: string; readonly mayHaveM
       return [];
     });
     for (const come of next) come();
-    return next.length > 0;
+    return next.length;
   }
 }

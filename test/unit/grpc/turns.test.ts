@@ -37,9 +37,28 @@ test('each peer has one call per turn, however many calls and connections it has
   );
   expect(came).toEqual([]);
   await after(1);
-  expect(came).toEqual(['first 1', 'other 1']);
-  await after(3);
   expect(came).toEqual(['first 1', 'other 1', 'second 1', 'first 2', 'first 3']);
+});
+
+test('a peer with many calls lets in sixteen before the server looks for others', async () => {
+  const came: string[] = [];
+  const turns = new Turns<Line>();
+  const [many, few] = [new Line('many'), new Line('few')];
+  for (let at = 1; at <= 40; at += 1) {
+    turns.take(
+      many,
+      call(() => came.push('many')),
+    );
+  }
+  await after(1);
+  expect(came).toHaveLength(16);
+  turns.take(
+    few,
+    call(() => came.push('few')),
+  );
+  await after(1);
+  expect(came).toHaveLength(32);
+  expect(came.indexOf('few')).toBeLessThan(18);
 });
 
 test('a connection at its limit waits, and others do not, of the same peer too', async () => {
