@@ -31,7 +31,10 @@ interface Slot {
 const SHARED_MS = 5;
 
 interface Question {
+  /** Rejects if QEMU must not be asked now: its connection is being handled elsewhere. */
   readonly answer: Promise<void>;
+  /** For callers: they do not wait longer for it, and get the last value. */
+  readonly soon: Promise<unknown>;
   readonly askedMs: number;
   /** The changes of the VM that were known then. */
   readonly changes: number;
@@ -95,19 +98,21 @@ export class Progresses {
 
   /** Asks QEMU, unless its last answer is new enough; without a quick answer the last value stays. */
   async refresh(logs: readonly Pick<JobLog, 'job' | 'writtenMs'>[]): Promise<void> {
-    const answers = new Set(logs.flatMap((log) => this.#answerFor(log) ?? []));
-    await Promise.all([...answers].map(async (answer) => await inTime(answer, QEMU_ANSWERS_MS)));
+    const questions = new Set<Question>();
+    for (const log of logs) {
+      const question = this.#questionFor(log);
+      if (question?.sharedUntilMs === Infinity) questions.add(question);
+    }
+    if (questions.size > 0) await Promise.all([...questions].map(async ({ soon }) => await soon));
   }
 
-  /** Undefined if there is nothing to wait for. */
-  #answerFor({ job, writtenMs }: Pick<JobLog, 'job' | 'writtenMs'>): Promise<void> | undefined {
+  #questionFor({ job, writtenMs }: Pick<JobLog, 'job' | 'writtenMs'>): Question | undefined {
     const machine = hasEnded(job) ? undefined : this.#machines.of(job.accepted);
     if (machine === undefined) return undefined;
     const last = this.#questions.get(machine);
     // A caller that has changed the job, or has heard of a change, must not get an answer from before it.
     const isSince = last !== undefined && last.askedMs >= writtenMs && last.changes === machine.wake.now;
-    if (!isSince || last.sharedUntilMs < performance.now()) return this.#ask(machine);
-    return last.sharedUntilMs === Infinity ? last.answer : undefined;
+    return isSince && performance.now() <= last.sharedUntilMs ? last : this.#ask(machine);
   }
 
   /** Asks the job's domain regularly until disposed. */
@@ -134,16 +139,14 @@ export class Progresses {
     poll.timer?.[Symbol.dispose]();
     const intervalMs = Math.min(...[...poll.intervals].map((interest) => interest.intervalMs));
     poll.timer = new Timer(() => {
-      void this.#ask(machine)
-        // It must not be asked now: its connection is being handled elsewhere.
-        .catch(() => undefined)
-        .then(() => {
-          if (this.#polls.get(machine) === poll) this.#schedule(machine, poll);
-        });
+      const again = () => {
+        if (this.#polls.get(machine) === poll) this.#schedule(machine, poll);
+      };
+      this.#ask(machine).answer.then(again, again);
     }, intervalMs);
   }
 
-  #ask(machine: VirtualMachine): Promise<void> {
+  #ask(machine: VirtualMachine): Question {
     const ask = async () => {
       try {
         // No event of QEMU reports a changed limit.
@@ -154,10 +157,12 @@ export class Progresses {
         throw error;
       }
     };
-    const changes = machine.wake.now;
-    const question: Question = { answer: ask(), askedMs: performance.now(), changes, sharedUntilMs: Infinity };
+    const [askedMs, changes] = [performance.now(), machine.wake.now];
+    const answer = ask();
+    const soon = inTime(answer, QEMU_ANSWERS_MS);
+    const question: Question = { answer, soon, askedMs, changes, sharedUntilMs: Infinity };
     this.#questions.set(machine, question);
-    return question.answer;
+    return question;
   }
 
   /** Takes a report of QEMU, no matter who asked; true if the job has another limit than before. */
