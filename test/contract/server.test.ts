@@ -422,6 +422,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     const order: string[] = [];
     const underWay = Promise.withResolvers<void>();
     const finish = Promise.withResolvers<void>();
+    const watched = Promise.withResolvers<void>();
     await using server = await serving(transport, {
       getInfo: async () => {
         underWay.resolve();
@@ -430,6 +431,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       },
       watch: async function* (_request, { signal }) {
         yield event('SNAPSHOT');
+        watched.resolve();
         if (!signal.aborted) await once(signal, 'abort');
       },
     });
@@ -449,7 +451,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       return ended;
     });
     const call = callRaw(server.jobs, `${JOBS}/GetInfo`, GET_INFO);
-    await within(5000, 'the call', underWay.promise);
+    await within(5000, 'the call and the watch', Promise.all([underWay.promise, watched.promise]));
 
     const drained = server.drain(20_000).then(() => order.push('drained'));
     await within(5000, 'NOT_SERVING', notServing);

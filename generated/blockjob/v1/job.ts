@@ -841,8 +841,9 @@ export interface Destination {
 /**
  * The progress of a job.
  *
- * Measured with QEMU's query-block-jobs: at each GetInfo, and while a job of the domain is watched, at the shortest
- * interval of its watchers, however many they are. The rates and the convergence cover the last five seconds.
+ * Measured with QEMU's query-block-jobs: at GetInfo and ListJobs, and while a job of the domain is watched, at the
+ * shortest interval of its watchers, however many they are. A call shares a measurement that is at most 5 milliseconds
+ * old, unless the job or its domain has changed since. The rates and the convergence cover the last five seconds.
  *
  * libvirt: virDomainGetBlockJobInfo. Do not compare these numbers to find out whether a copy is ready: Job.state says
  * it.
