@@ -69,8 +69,12 @@ export class JobViews {
 
   async #views(jobs: readonly Job[]): Promise<readonly JobView[]> {
     if (!jobs.some(hasEnded)) return jobs.map((job) => this.#goingOn(job));
-    const isNamed = jobs.some((job) => outcomeOf(job).safeToDelete.length > 0);
-    const holder = holderAmong(isNamed ? await graphsOf(this.#machines) : []);
+    let holders: Promise<Holders> | undefined;
+    // For a file that is still there: most of them were deleted long ago.
+    const holder = async (path: string) => {
+      holders ??= graphsOf(this.#machines).then(holderAmong);
+      return await (await holders)(path);
+    };
     const later = this.#jobs.known.later;
     return await Promise.all(
       jobs.map(async (job) => {

@@ -1,17 +1,21 @@
-/** Callers who come together share one question to QEMU. */
-import { writeFile } from 'node:fs/promises';
+/** Reads ask QEMU as little as their answers need. */
+import { rm, writeFile } from 'node:fs/promises';
 import { expect, it } from 'vitest';
 import { FakeQemu } from '../../support/fake-qemu/fake-qemu.ts';
 import { testDir } from '../../support/real-qemu/qemu.ts';
 import { copyTo, PATIENT, TestAgent } from '../../support/service/agent.ts';
 
 const QUESTION = 'query-block-jobs';
+const ALL_NODES = 'query-named-block-nodes';
 
 /** An agent with a copy that is READY. */
 interface Site extends AsyncDisposable {
   readonly here: TestAgent;
-  /** How often QEMU was asked for the progress so far. */
-  readonly asked: () => number;
+  readonly job: string;
+  /** The image that the guest is on. */
+  readonly source: string;
+  /** How often QEMU was asked so far; for the progress, if it is not said for what. */
+  readonly asked: (question?: string) => number;
   readonly getInfo: () => ReturnType<TestAgent['agent']['getInfo']>;
 }
 
@@ -33,7 +37,9 @@ async function site(): Promise<Site> {
   const held = opened.move();
   return {
     here,
-    asked: () => commands.filter((one) => one === QUESTION).length,
+    job,
+    source: path,
+    asked: (question = QUESTION) => commands.filter((one) => one === question).length,
     getInfo: async () => await here.agent.getInfo({ jobId: job }, PATIENT),
     [Symbol.asyncDispose]: async () => await held.disposeAsync(),
   };
@@ -77,4 +83,18 @@ it('a list of jobs asks each QEMU once', async () => {
   const list = { domain: '', states: [], labels: {}, createdBy: '', pageSize: 0, pageToken: '' } as const;
   await Promise.all(Array.from({ length: 20 }, async () => await here.here.agent.listJobs(list, PATIENT)));
   expect(here.asked() - before).toBeLessThanOrEqual(5);
+});
+
+it('the graphs of all VMs are asked for a file that is still there, and not for one that was deleted', async () => {
+  await using ready = await site();
+  const { here, job, source, asked, getInfo } = ready;
+  const request = { job: { jobId: job }, pivot: true, returnImmediately: false, force: false, requestId: '' } as const;
+  await here.agent.abort({ ...request, pauseGuest: undefined }, PATIENT);
+  const before = asked(ALL_NODES);
+  expect((await getInfo()).job.outcome.safeToDelete).toMatchObject([{ path: source }]);
+  expect(asked(ALL_NODES)).toBeGreaterThan(before);
+  await rm(source);
+  const later = asked(ALL_NODES);
+  expect((await getInfo()).job.outcome.safeToDelete).toEqual([]);
+  expect(asked(ALL_NODES)).toBe(later);
 });
