@@ -93,14 +93,9 @@ fuzz: $(INSTALLED) ## send a service with a QEMU random requests: valid, almost 
 	@FUZZ_REQUESTS=$(or $(REQUESTS),1000000) $(if $(SEED),FUZZ_SEED=$(SEED)) vitest run --project qemu test/qemu/any-request.test.ts
 
 .PHONY: bench
-bench: build ## measure copies, also with libvirt and bare QMP; deep chains; many journals; a fleet of 1,000 hosts; calls during floods (about eight minutes)
+bench: build ## measure each row of docs/performance.md beside its peers, and rewrite its tables; fail if a ratio got worse by a third (ONLY="copy deep"; ROUNDS=3: rewrite nothing)
 	@bash test/support/setup.sh bench
-	@node test/bench/copy.ts
-	@node test/bench/deep.ts
-	@node test/bench/journals.ts
-	@node test/bench/vms.ts
-	@node test/bench/fleet.ts
-	@node test/bench/floods.ts
+	@$(if $(ROUNDS),ROUNDS=$(ROUNDS)) node test/bench/bench.ts $(ONLY)
 
 .PHONY: test-versions
 test-versions: $(INSTALLED) ## run the suites that depend on QEMU with the QEMUs of four Debian releases, and newcomer on three (needs root; ONLY="11.1 commit": only that one)

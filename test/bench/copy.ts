@@ -1,6 +1,6 @@
 /**
  * make bench: measures the time from the request until the guest runs on its copy, with this service, with libvirt, and
- * with bare QMP, on which both are built. All copy an image with the same contents, on the same QEMU, in turns.
+ * with bare QMP, on which both are built. All copy an image with the same contents, on the same QEMU.
  */
 import { rm, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -11,6 +11,8 @@ import { present } from '../support/checks.ts';
 import { type Machine, MIB, Site } from '../support/real-qemu/bench-qemu.ts';
 import { Libvirt } from '../support/real-qemu/libvirt.ts';
 import { type Qemu, type QmpEvent, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import type { Figure } from './figure.ts';
+import { type Contender, inTurns, rounds, seconds } from './turns.ts';
 
 const SIZES_MIB = [64, 1024];
 const ROUNDS = 12;
@@ -18,16 +20,6 @@ const LOOK_MS = 2;
 
 /** Copies its disk to a new image at the path, and pivots to it. */
 type Way = (path: string) => Promise<unknown>;
-
-interface Contender {
-  readonly name: string;
-  readonly dir: string;
-  readonly copy: Way;
-  /** Milliseconds of each copy. */
-  readonly times: number[];
-  /** The image that its guest is on. */
-  image: string;
-}
 
 async function makeImage(path: string, mib: number): Promise<void> {
   await run('qemu-img', ['create', '-q', '-f', 'qcow2', path, `${mib}M`]);
@@ -59,8 +51,18 @@ async function byBareQmp({ admin }: Qemu, mib: number, path: string): Promise<vo
   await admin.execute('blockdev-del', { 'node-name': `${device}-file` });
 }
 
-function median(samples: readonly number[]): number {
-  return present(samples.toSorted((a, b) => a - b)[Math.floor(samples.length / 2)]);
+/** Each time the guest is on the copy of the last time. */
+function copying(by: string, dir: string, first: string, copy: Way): Contender {
+  let [image, number] = [first, 0];
+  const once = async () => {
+    number += 1;
+    const next = join(dir, `${basename(first, '.qcow2')}-${number}.qcow2`);
+    const took = await seconds(async () => await copy(next));
+    await rm(image);
+    image = next;
+    return [took];
+  };
+  return { by, once };
 }
 
 async function bare(mib: number, held: AsyncDisposableStack): Promise<Contender> {
@@ -69,7 +71,7 @@ async function bare(mib: number, held: AsyncDisposableStack): Promise<Contender>
   await makeImage(image, mib);
   const chain = [{ format: 'qcow2', path: image }] as const;
   const qemu = held.use(await startQemu({ style: 'blockdev', disks: [{ id: 'disk0', bus: 'virtio-blk', chain }] }));
-  return { name: 'bare QMP', dir, image, times: [], copy: async (path) => await byBareQmp(qemu, mib, path) };
+  return copying('bare QMP', dir, image, async (path) => await byBareQmp(qemu, mib, path));
 }
 
 async function ours(site: Site, mib: number, held: AsyncDisposableStack): Promise<Machine> {
@@ -84,7 +86,7 @@ async function byOneCall(site: Site, mib: number, held: AsyncDisposableStack): P
     const destination = { target: { $case: 'file', value: path } } as const;
     await site.ended(await site.service.startCopy({ disk, destination, onReady: OnReady.ON_READY_PIVOT }));
   };
-  return { name: 'StartCopy and WatchJob', dir, image: top.path, times: [], copy };
+  return copying('a connected client', dir, top.path, copy);
 }
 
 async function byOurCommand(site: Site, mib: number, held: AsyncDisposableStack): Promise<Contender> {
@@ -92,7 +94,7 @@ async function byOurCommand(site: Site, mib: number, held: AsyncDisposableStack)
   const command = [join(PROGRAM, 'bin/blockjob'), '--address', site.service.address];
   const copy: Way = async (path) =>
     await run(process.execPath, [...command, 'copy', disk.domain, disk.disk, '--dest', path, '--wait', '--pivot']);
-  return { name: '`blockjob copy --wait --pivot`', dir, image: top.path, times: [], copy };
+  return copying('`blockjob copy`', dir, top.path, copy);
 }
 
 async function byVirsh(libvirt: Libvirt, mib: number): Promise<Contender> {
@@ -102,50 +104,22 @@ async function byVirsh(libvirt: Libvirt, mib: number): Promise<Contender> {
   await libvirt.create(name, image);
   const copy: Way = async (path) =>
     await libvirt.virsh(['blockcopy', name, 'vda', '--dest', path, '--wait', '--pivot']);
-  return { name: '`virsh blockcopy --wait --pivot`', dir: libvirt.dir, image, times: [], copy };
+  return copying('`virsh blockcopy`', libvirt.dir, image, copy);
 }
 
-/** Each round has another order. Before each copy all data of the earlier ones is written to the disk. */
-async function race(contenders: readonly Contender[], mib: number): Promise<void> {
-  for (let round = 0; round <= ROUNDS; round += 1) {
-    for (const one of shuffled(contenders)) {
-      const next = join(one.dir, `copy-${mib}-${round}.qcow2`);
-      await run('sync', []);
-      const begun = performance.now();
-      await one.copy(next);
-      // The first round warms up.
-      if (round > 0) one.times.push(performance.now() - begun);
-      await rm(one.image);
-      one.image = next;
-    }
+export async function measure(): Promise<readonly Figure[]> {
+  await using site = await Site.open();
+  await using libvirt = await Libvirt.start();
+  const figures: Figure[] = [];
+  for (const mib of SIZES_MIB) {
+    await using held = new AsyncDisposableStack();
+    const contenders = [
+      await byVirsh(libvirt, mib),
+      await byOurCommand(site, mib, held),
+      await byOneCall(site, mib, held),
+      await bare(mib, held),
+    ];
+    figures.push(...(await inTurns([{ what: `${mib} MiB`, unit: 's' }], contenders, rounds(ROUNDS))));
   }
-}
-
-function shuffled<T>(all: readonly T[]): T[] {
-  return all
-    .map((one) => ({ one, at: Math.random() }))
-    .toSorted((a, b) => a.at - b.at)
-    .map(({ one }) => one);
-}
-
-process.stdout.write(
-  `Copies with pivot, ${ROUNDS} rounds, each in another order; medians, and how many times as long as virsh:\n\n`,
-);
-process.stdout.write('| disk | by | time | to virsh |\n|---|---|---|---|\n');
-await using site = await Site.open();
-await using libvirt = await Libvirt.start();
-for (const mib of SIZES_MIB) {
-  await using held = new AsyncDisposableStack();
-  const virsh = await byVirsh(libvirt, mib);
-  const contenders = [
-    virsh,
-    await byOurCommand(site, mib, held),
-    await byOneCall(site, mib, held),
-    await bare(mib, held),
-  ];
-  await race(contenders, mib);
-  for (const { name, times } of contenders) {
-    const ratio = (median(times) / median(virsh.times)).toFixed(2);
-    process.stdout.write(`| ${mib} MiB | ${name} | ${(median(times) / 1000).toFixed(2)} s | ${ratio} |\n`);
-  }
+  return figures;
 }

@@ -4,7 +4,7 @@ export interface Figure {
   readonly what: string;
   /** Who did it: this service, or a peer such as `virsh` or `bare QMP`. */
   readonly by: string;
-  /** The unit of the values, such as `ms`, `MiB` or `messages a second`. */
+  /** The unit of the values, such as `ms` or `MiB`. If it has the words `a second`, more is better; otherwise less. */
   readonly unit: string;
   /** One value for each round, in the order of the rounds. Values with the same index are of the same round. */
   readonly values: readonly number[];

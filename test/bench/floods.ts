@@ -1,17 +1,17 @@
 /**
  * make bench: measures the time of a call of a client that asks now and then, alone, and during each kind of flood from
- * another host; and the largest memory use of the server.
+ * another host; and the largest memory use of the server. A value is of a call, or of a flood.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { present } from '../support/checks.ts';
 import { askUntil } from '../support/hostile/good-client.ts';
 import { type MemoryCgroup, memoryCgroup } from '../support/hostile/memory-cgroup.ts';
 import { peakBytes } from '../support/memory.ts';
 import { testDir } from '../support/real-qemu/qemu.ts';
 import { Service } from '../support/service/service.ts';
+import type { Figure } from './figure.ts';
 
 const MIB = 1 << 20;
 const MAY_HAVE = 512 * MIB;
@@ -43,8 +43,14 @@ async function flood(name: string, { address }: Service): Promise<void> {
   await once(child, 'exit');
 }
 
+interface Trial {
+  readonly tookMs: readonly number[];
+  readonly lost: number;
+  readonly peakMib: number;
+}
+
 /** A server for each trial, with little memory at the start. */
-async function row(cgroup: MemoryCgroup, name: string, trial: (service: Service) => Promise<void>): Promise<string> {
+async function during(cgroup: MemoryCgroup, trial: (service: Service) => Promise<unknown>): Promise<Trial> {
   await using dir = await testDir();
   const qmp = Object.fromEntries(
     Array.from({ length: DOMAINS }, (_, at) => [`vm-${at}`, join(dir.path, `none-${at}.sock`)]),
@@ -53,12 +59,23 @@ async function row(cgroup: MemoryCgroup, name: string, trial: (service: Service)
   const args = ['--log-level', 'info'];
   await using service = await Service.start({ dir: dir.path, qmp, allow: [], listen: '127.0.0.1:0', under, args });
   const { tookMs, lost } = await askUntil(trial(service), service.address);
-  const at = (share: number) => `${present(tookMs[Math.floor(share * (tookMs.length - 1))]).toFixed(1)} ms`;
-  return `| ${name} | ${at(0.5)} | ${at(0.99)} | ${tookMs.length} | ${lost.length} | ${Math.round(peakBytes(service) / MIB)} MiB |\n`;
+  return { tookMs, lost: lost.length, peakMib: peakBytes(service) / MIB };
 }
 
-await using cgroup = await memoryCgroup(MAY_HAVE);
-process.stdout.write(`\nA client's call beside a flood of ${SECONDS} s, with 512 MiB for the server:\n\n`);
-process.stdout.write('| beside | median | 99 % | calls | lost | the most memory |\n|---|---|---|---|---|---|\n');
-process.stdout.write(await row(cgroup, 'nothing', async () => await sleep(SECONDS * 1000)));
-for (const name of FLOODS) process.stdout.write(await row(cgroup, name, async (service) => await flood(name, service)));
+export async function measure(): Promise<readonly Figure[]> {
+  await using cgroup = await memoryCgroup(MAY_HAVE);
+  const alone = await during(cgroup, async () => await sleep(SECONDS * 1000));
+  const trials = new Map([['nothing', alone]]);
+  for (const name of FLOODS) trials.set(name, await during(cgroup, async (service) => await flood(name, service)));
+  const all = [...trials.values()];
+  return [
+    ...[...trials].map(([by, { tookMs }]) => ({ what: 'a call', by, unit: 'ms', values: tookMs })),
+    { what: 'lost calls', by: 'any of these', unit: 'calls', values: all.map(({ lost }) => lost) },
+    {
+      what: 'peak memory of the server',
+      by: 'any of these',
+      unit: 'MiB',
+      values: all.map(({ peakMib }) => peakMib),
+    },
+  ];
+}

@@ -1,18 +1,22 @@
 /**
- * make bench: the costs of a host's VMs for its agent. They are the time until all VMs are known, the memory of each VM a
- * minute later, and the processor time while nothing happens. The VMs are real QEMUs without a machine, each a process.
- * Their number is limited by half of the free memory, and by 1,000. The agent may use 512 MiB.
+ * make bench: measures the costs of a host's VMs for its agent, beside a program that only connects to their monitors.
+ * The VMs are real QEMUs without a machine, each a process. Their number is limited by half of the free memory, and by
+ * 1,000. The agent may use 512 MiB. The memory without VMs is measured, too, because that of each VM is the difference.
  */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pLimit from 'p-limit';
 import { PROGRAM } from '../../build/places.ts';
-import { eventually } from '../support/checks.ts';
+import { eventually, present } from '../support/checks.ts';
 import { memoryCgroup } from '../support/hostile/memory-cgroup.ts';
-import { type Use, useOf } from '../support/memory.ts';
+import { useOf } from '../support/memory.ts';
 import { run, testDir } from '../support/real-qemu/qemu.ts';
 import { Service } from '../support/service/service.ts';
+import type { Figure } from './figure.ts';
+import { seconds } from './turns.ts';
 
 const AT_MOST = 1000;
 /** The memory that a QEMU without a machine does not share. */
@@ -40,46 +44,75 @@ async function startVms(folder: string, count: number, started: AsyncDisposableS
   await Promise.all(names.map(async (name) => await atOnce(one, name)));
 }
 
+/** Starts a program that knows all VMs of the folder when this resolves. */
+type Start = (folder: string, count: number, held: AsyncDisposableStack) => Promise<{ readonly pid: number }>;
+
 async function known(service: Service): Promise<number> {
   return (await service.listDomains()).filter(({ qemuVersion }) => qemuVersion !== '').length;
 }
 
-interface Row extends Use {
-  readonly wallMs: number;
+const startAgent: Start = async (folder, count, held) => {
+  const state = held.use(await testDir());
+  const cgroup = held.use(await memoryCgroup(MAY_HAVE, 'vms'));
+  const where = { dir: state.path, qmpDir: folder, allow: [], args: ['--log-level', 'info'] };
+  const service = held.use(await Service.start({ ...where, program: BUILT, under: cgroup.under }));
+  const isComplete = async () => (await known(service)) === count || undefined;
+  await eventually(`${count} VMs are known`, isComplete, 120_000);
+  return service;
+};
+
+const startBare: Start = async (folder, _count, held) => {
+  const child = fork(join(import.meta.dirname, 'bare-monitors.ts'), [folder]);
+  held.defer(async () => {
+    const exited = once(child, 'exit');
+    child.disconnect();
+    await exited;
+  });
+  await once(child, 'message');
+  return { pid: present(child.pid) };
+};
+
+interface Cost {
+  readonly wallS: number;
+  readonly cpuS: number;
+  /** A minute later. */
+  readonly residentMib: number;
   readonly idleShare: number;
 }
 
-async function measure(folder: string, count: number): Promise<Row> {
-  await using state = await testDir();
-  await using cgroup = await memoryCgroup(MAY_HAVE, 'vms');
-  const begun = performance.now();
-  const where = { dir: state.path, qmpDir: folder, allow: [], args: ['--log-level', 'info'] };
-  await using service = await Service.start({ ...where, program: BUILT, under: cgroup.under });
-  const isComplete = async () => (await known(service)) === count || undefined;
-  await eventually(`${count} VMs are known`, isComplete, 120_000);
-  const wallMs = performance.now() - begun;
-  const { cpuMs } = useOf(service);
+async function costOf(start: Start, folder: string, count: number): Promise<Cost> {
+  await using held = new AsyncDisposableStack();
+  const started: { readonly pid: number }[] = [];
+  const wallS = await seconds(async () => started.push(await start(folder, count, held)));
+  const program = present(started[0]);
+  const { cpuMs } = useOf(program);
   await sleep(QUIET_MS);
-  const later = useOf(service);
-  return { wallMs, cpuMs, residentMib: later.residentMib, idleShare: (later.cpuMs - cpuMs) / QUIET_MS };
+  const later = useOf(program);
+  const idleShare = (later.cpuMs - cpuMs) / QUIET_MS;
+  return { wallS, cpuS: cpuMs / 1000, residentMib: later.residentMib, idleShare };
 }
 
-await using vms = new AsyncDisposableStack();
-const folder = vms.use(await testDir()).path;
-const none = await measure(folder, 0);
-const count = await affordable();
-await startVms(folder, count, vms);
-const all = await measure(folder, count);
-const each = Math.round(((all.residentMib - none.residentMib) * 1024) / count);
-const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
-process.stdout.write(
-  `\n| VMs | all known after | CPU time | memory after a minute | of that each | CPU while idle |\n`,
-);
-process.stdout.write('|---|---|---|---|---|---|\n');
-for (const [name, row, kib] of [
-  ['none', none, ''],
-  [String(count), all, `${each} KiB`],
-] as const) {
-  const cells = [name, seconds(row.wallMs), seconds(row.cpuMs), `${Math.round(row.residentMib)} MiB`, kib];
-  process.stdout.write(`| ${cells.join(' | ')} | ${(100 * row.idleShare).toFixed(2)} % of a core |\n`);
+export async function measure(): Promise<readonly Figure[]> {
+  await using vms = new AsyncDisposableStack();
+  const folder = vms.use(await testDir()).path;
+  const programs = [
+    { by: 'the agent', start: startAgent },
+    { by: 'bare QMP', start: startBare },
+  ];
+  const without = await Promise.all(programs.map(async ({ start }) => await costOf(start, folder, 0)));
+  const count = await affordable();
+  await startVms(folder, count, vms);
+  const figures: Figure[] = [{ what: 'number of VMs', by: 'both', unit: '', values: [count] }];
+  for (const [at, { by, start }] of programs.entries()) {
+    const none = present(without[at]).residentMib;
+    const { wallS, cpuS, residentMib, idleShare } = await costOf(start, folder, count);
+    const each = ((residentMib - none) * 1024) / count;
+    const figure = (what: string, unit: string, value: number) => figures.push({ what, by, unit, values: [value] });
+    figure('time until all are known', 's', wallS);
+    figure('CPU time until then', 's', cpuS);
+    figure('memory without VMs', 'MiB', none);
+    figure('memory for each, a minute later', 'KiB', each);
+    figure('CPU while idle', '% of a core', 100 * idleShare);
+  }
+  return figures;
 }
