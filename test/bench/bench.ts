@@ -7,6 +7,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setup } from '../support/service/bundle.ts';
 import type { Figure } from './figure.ts';
 import { machine } from './machine.ts';
 import { partOf, withPart } from './page.ts';
@@ -37,6 +38,11 @@ if (unknown.length > 0) {
   process.stderr.write(`no row is named ${unknown.join(', ')}: there are ${ROWS.map(({ name }) => name).join(', ')}\n`);
   process.exit(2);
 }
+
+// Services compile no TypeScript when they start.
+const removeBundles = await setup();
+await using held = new AsyncDisposableStack();
+held.defer(async () => await removeBundles?.());
 
 const here = await machine();
 say(here);

@@ -61,7 +61,7 @@ function limitsIn(row: Row, figure: Figure, figures: readonly Figure[]): readonl
 
 /** One line for each figure; those of one comparison are together. A column without any value is left out. */
 export function tableOf(row: Row, figures: readonly Figure[]): string {
-  const together = [...Map.groupBy(figures, ({ what }) => what).values()].flat();
+  const together = [...Map.groupBy(figures, ({ what, unit }) => `${what} | ${unit}`).values()].flat();
   const lines = together.map((figure) => {
     const { what, by, unit, values } = figure;
     const range = values.length === 1 ? [] : [Math.min(...values), quantile(values, 0.99)];

@@ -74,6 +74,27 @@ describe('a table', () => {
     expect(tableOf(rowWith(), FIGURES)).toBe(TABLE);
   });
 
+  test('has the figures of one comparison together', () => {
+    const [ours, , ...more] = FIGURES;
+    const memory = { what: '64 MiB', by: 'virsh', unit: 'MiB', values: [7] };
+    const others = [ours, { ...OURS, unit: 'MiB' }, ...more, memory].filter((one) => one !== undefined);
+    const lines = tableOf(rowWith(), others).split('\n').slice(2, -1);
+    const told = lines.map((line) =>
+      line
+        .split(' | ')
+        .slice(1, 3)
+        .join(': ')
+        .replace(/[\d.,]+ /, ''),
+    );
+    expect(told.slice(0, 5)).toEqual([
+      '`blockjob copy`: s',
+      'virsh: s',
+      'bare QMP: s',
+      '`blockjob copy`: MiB',
+      'virsh: MiB',
+    ]);
+  });
+
   test('has no column that is empty', () => {
     const alone = [{ what: 'VMs', by: 'both', unit: '', values: [1234] }];
     expect(tableOf(rowWith(), alone)).toBe('| disk | by | median |\n|---|---|---|\n| VMs | both | 1,234 |\n');
