@@ -1,4 +1,4 @@
-/** Measurements in turns: what slows the machine down for a while slows down all that are compared. */
+/** Measurements in turns: if other programs slow the machine down for a while, they slow down all that are compared. */
 import { run } from '../support/real-qemu/qemu.ts';
 import type { Figure } from './figure.ts';
 
