@@ -198,7 +198,10 @@ export class JobTable {
       await log.remove();
     } else {
       await log.close();
-      if (log.ended) this.known.set(accepted.job, EndedJob.of(this.#options.journals, log));
+      if (log.ended) {
+        this.known.set(accepted.job, EndedJob.of(this.#options.journals, log));
+        this.#options.progresses.end(accepted.job);
+      }
     }
     this.#running.delete(accepted.job);
     await this.#forgetOld();

@@ -84,7 +84,12 @@ export class Progresses {
     this.#copiedBefore.add(accepted.job);
   }
 
-  /** An ended job keeps its last value for later requests. */
+  /** An ended job keeps its last value for later requests, and not what it was computed from. */
+  end(job: string): void {
+    const slot = this.#slots.get(job);
+    if (slot !== undefined) this.#slots.set(job, { ...slot, history: NO_HISTORY });
+  }
+
   forget(job: string): void {
     this.#slots.delete(job);
   }

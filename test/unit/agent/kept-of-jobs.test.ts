@@ -8,16 +8,19 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { pino } from 'pino';
 import { expect, it } from 'vitest';
+import { Progresses } from '../../../src/agent/job/progresses.ts';
 import { encodeLine } from '../../../src/agent/journal/journal.ts';
 import { openJobs } from '../../../src/agent/journal/start-up.ts';
+import { VirtualMachines } from '../../../src/agent/qemu/virtual-machines.ts';
 import type { Accepted } from '../../../src/core/job/journal-entry.ts';
 import { testDir } from '../../support/real-qemu/qemu.ts';
 import { journalsIn } from '../../support/service/journals.ts';
-import { ACCEPTED, CONCLUDED, CREATED, ended, journalOf, RUNNING } from '../core/stories.ts';
+import { ACCEPTED, CONCLUDED, CREATED, ended, jobOf, journalOf, RUNNING } from '../core/stories.ts';
 
 /** A large number, so that the other memory of the process, some hundred kilobytes, is little for each. */
 const JOBS = 10_000;
 const MOST_BYTES = 2160;
+const MOST_PROGRESS_BYTES = 420;
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
@@ -86,4 +89,18 @@ it('is little more than two kilobytes each, whether its journal or the index was
   await open(join(one.path, 'jobs'));
   expect(await bytesEach(join(all.path, 'jobs'))).toBeLessThan(MOST_BYTES);
   expect(await bytesEach(join(all.path, 'jobs'))).toBeLessThan(MOST_BYTES);
+});
+
+it('is one value of its progress, however often QEMU was asked', () => {
+  const logger = pino({ level: 'silent' });
+  const ids = Array.from({ length: JOBS }, (_, at) => `bj${String(at).padStart(16, '0')}`);
+  const progresses = new Progresses(new VirtualMachines({ folder: undefined, named: [], logger }), () => undefined);
+  const before = heapBytes();
+  const running = { status: 'running', paused: false, ioStatus: 'ok', speedBytesPerSecond: 0 } as const;
+  for (let asked = 1; asked <= 20; asked += 1) {
+    progresses.take(ids.map((id) => ({ id, ...running, offsetBytes: asked * 1000.5, lengthBytes: 1_000_000 })));
+  }
+  for (const id of ids) progresses.end(id);
+  expect((heapBytes() - before) / JOBS).toBeLessThan(MOST_PROGRESS_BYTES);
+  expect(progresses.of({ ...jobOf(), accepted: acceptedAs(7) })?.currentBytes).toBe(20_010);
 });
