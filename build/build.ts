@@ -44,7 +44,7 @@ function common(folder: string, manifest: object): void {
   }
 }
 
-function program(): void {
+async function program(): Promise<void> {
   rmSync(PROGRAM, { recursive: true, force: true });
   // The sources of the command are left out: it is one file.
   copy(COMPILED, PROGRAM, (path) => isNoType(path) && !OF_COMMAND.includes(relative(COMPILED, path)));
@@ -59,7 +59,7 @@ function program(): void {
   common(PROGRAM, { name, description, build: revision(), bin: COMMANDS, man, dependencies });
   // The version that it tells is that of the package.
   copy(join(PROGRAM, 'package.json'), join(COMPILED, 'package.json'));
-  bundle(join(COMPILED, 'src/blockjob.js'), join(PROGRAM, COMMANDS.blockjob));
+  await bundle(join(COMPILED, 'src/blockjob.js'), join(PROGRAM, COMMANDS.blockjob));
   // With this file npm installs the tested versions: it is the lock file without the packages for development.
   const lock = readJson(join(ROOT, 'package-lock.json')) as Lock;
   const own = readJson(join(PROGRAM, 'package.json'));
@@ -88,7 +88,7 @@ function client(): void {
 
 rmSync(COMPILED, { recursive: true, force: true });
 run(ROOT, join(ROOT, 'node_modules/.bin/tsc'), '-p', 'tsconfig.build.json');
-program();
+await program();
 client();
 rmSync(COMPILED, { recursive: true });
 for (const folder of readdirSync(join(ROOT, 'dist'))) process.stdout.write(`dist/${folder}\n`);

@@ -45,7 +45,7 @@ export async function setup(): Promise<(() => Promise<void>) | undefined> {
     banner: { js: AS_COMMONJS },
     external: ['@opentelemetry/sdk-node'],
   });
-  bundle(join(REPOSITORY, 'src/blockjob.ts'), join(folder, 'bundle/src/blockjob.mjs'));
+  await bundle(join(REPOSITORY, 'src/blockjob.ts'), join(folder, 'bundle/src/blockjob.mjs'));
   process.env[FOLDER] = join(folder, 'bundle/src');
   process.env[CHAINS] = join(folder, 'chains');
   await mkdir(process.env[CHAINS]);
