@@ -1,4 +1,5 @@
 /** The identity of a caller: from its certificate, or as a trusted gateway has passed it on. */
+import type { TLSSocket } from 'node:tls';
 import type { Metadata } from '@grpc/grpc-js';
 import { type Failure, failure } from '../core/errors.ts';
 import type { Grant } from '../core/grant.ts';
@@ -49,6 +50,12 @@ export function peerOf(call: Asked, gateways: ReadonlySet<string>): Peer {
       wrong: failure('GATEWAY_HEADER_INVALID', { gateway, header, why }),
     };
   }
+}
+
+/** For a new connection: gRPC asks for its certificate at each call, and Node would read all of it each time. */
+export function readOnce(socket: TLSSocket): void {
+  const certificate = socket.getPeerCertificate();
+  Object.assign(socket, { getPeerCertificate: () => certificate });
 }
 
 class WrongHeader extends Error {

@@ -2,10 +2,11 @@
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { connect as connectHttp2 } from 'node:http2';
+import { TLSSocket } from 'node:tls';
 import { promisify } from 'node:util';
 import { credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { pino } from 'pino';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { PauseRequest, WatchJobRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import type { BlockJobs } from '../../src/core/block-jobs.ts';
 import { Certificates } from '../../src/grpc/certificates.ts';
@@ -57,6 +58,16 @@ test('a DNS name that looks like a SPIFFE id is not one, of a caller or of a gat
     expect((await caller.serverInfo()).caller).toBe('');
   }
   expect((await (await callerWith({ dns: 'ops.example' })).serverInfo()).caller).toBe('ops.example');
+});
+
+test('the certificate of a connection is read once, and each call has its name', async () => {
+  const caller = await callerWith({ uri: 'spiffe://site/ops' });
+  await caller.serverInfo();
+  const reads = vi.spyOn(TLSSocket.prototype, 'getPeerCertificate');
+  const found = await Promise.all(Array.from({ length: 10 }, async () => (await caller.serverInfo()).caller));
+  expect(new Set(found)).toEqual(new Set(['spiffe://site/ops']));
+  expect(reads).not.toHaveBeenCalled();
+  vi.restoreAllMocks();
 });
 
 const unary = async (ask: (done: (error: ServiceError | null) => void) => unknown) =>

@@ -16,6 +16,7 @@ import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import type { Logger } from 'pino';
 import { BlockJobError, type Failure, failure } from '../../core/errors.ts';
+import { readOnce } from '../identity.ts';
 import { answerTo } from '../status.ts';
 import { type CallKind, Connection } from './connection.ts';
 import { correct, sizeOf, wrongIn } from './headers.ts';
@@ -92,6 +93,7 @@ export class Door implements Disposable {
       standBefore(server, 'connection', (pass, [socket]) => {
         if (this.#letsIn(socket as Socket)) pass();
       });
+      server.on('secureConnection', readOnce);
       server.on('session', (session) => this.#meet(session));
       standBefore(server, 'stream', (pass, [stream, headers]) => {
         this.#come(stream as ServerHttp2Stream, headers as IncomingHttpHeaders, pass);
