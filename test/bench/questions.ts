@@ -23,10 +23,10 @@ import { byId, call } from '../support/service/caller.ts';
 import type { Figure } from './figure.ts';
 
 const ROUNDS = 6;
-/** Of one caller, in one round. */
+/** The questions of one caller in one round. */
 const QUESTIONS = 1000;
 const AT_ONCE = 64;
-/** Of all of them together, in one round. */
+/** The questions of all of them together in one round. */
 const BURST = 3200;
 const OURS = 'this service';
 const ECHO = 'a gRPC server that sends the same bytes';
