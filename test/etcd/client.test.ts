@@ -13,6 +13,7 @@ import { absent, modifiedAt, put, read, remove } from '../../src/fleet/etcd/tran
 import { Watcher } from '../../src/fleet/etcd/watcher.ts';
 import { Wake } from '../../src/lib/wake.ts';
 import { EtcdServer } from '../support/fleet/etcd.ts';
+import { entriesIn } from '../support/fleet/fleet.ts';
 import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
 import { needs } from '../support/means.ts';
 import { testDir } from '../support/real-qemu/qemu.ts';
@@ -29,6 +30,8 @@ async function refusal(call: Promise<unknown>): Promise<string> {
   throw new Error(`not refused: ${String(error)}`, { cause: error });
 }
 
+/** More than two pages. */
+const KEYS = 20_000;
 const keyOf = (at: number) => `/many/${String(at).padStart(5, '0')}`;
 
 /** An etcd that lets in a user who may write below /ours/, whose token lives for two seconds. */
@@ -60,7 +63,7 @@ class Heard implements AsyncDisposable {
     this.#watcher.follow(
       { prefix: '/ours/' },
       {
-        reset: () => {},
+        page: () => {},
         changed: (changes) => {
           this.values.push(...changes.map(({ entry }) => entry?.value ?? ''));
           this.#wake.notify();
@@ -84,26 +87,29 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     await using dir = await testDir('bj-etcd-');
     await using server = await EtcdServer.start({ dir: dir.path });
     using etcd = new Etcd({ endpoints: [server.url] });
-    for (let at = 0; at < 5_000; at += 100) {
+    for (let at = 0; at < KEYS; at += 100) {
       const batch = Array.from({ length: 100 }, (_, more) => put(keyOf(at + more), 'old'));
       await etcd.txn({ when: [], ifSo: batch });
     }
     const state = { reading: true };
     const reader = (async () => {
       const all = [];
-      for (let times = 0; times < 5; times += 1) all.push(await etcd.readAll({ prefix: '/many/' }));
+      // Whole, and in parts: with several pages, with one, and with none.
+      const cuts = [keyOf(9_000), keyOf(9_001), `${keyOf(9_001)}-`].map((key) => key.slice('/many/'.length));
+      const ranges = [{ prefix: '/many/' }, { prefix: '/many/', cuts }, { prefix: '/many/', cuts: ['', '~'] }];
+      for (const range of [...ranges, ...ranges]) all.push(await entriesIn(etcd, range));
       state.reading = false;
       return all;
     })();
     using writer = new Etcd({ endpoints: [server.url] });
     for (let times = 0; state.reading; times += 1) {
-      const ifSo = Array.from({ length: 100 }, (_, more) => put(keyOf(more * 50), `new ${times}`));
+      const ifSo = Array.from({ length: 100 }, (_, more) => put(keyOf(more * 200), `new ${times}`));
       await writer.txn({ when: [], ifSo });
     }
-    for (const { entries } of await reader) {
-      expect(entries.map((one) => one.key)).toEqual(Array.from({ length: 5_000 }, (_, at) => keyOf(at)));
+    for (const entries of await reader) {
+      expect(entries.map((one) => one.key)).toEqual(Array.from({ length: KEYS }, (_, at) => keyOf(at)));
       // Each transaction writes a hundred of them: a reader sees all or nothing of it.
-      expect(new Set(entries.filter((_, at) => at % 50 === 0).map(({ value }) => value)).size).toBe(1);
+      expect(new Set(entries.filter((_, at) => at % 200 === 0).map(({ value }) => value)).size).toBe(1);
     }
   });
 
@@ -141,7 +147,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
         other.pass();
         harmed[harm]();
         // A read is repeated.
-        expect((await etcd.readAll({ key: '/a' }, { timeoutMs: 5_000 })).entries).toMatchObject([{ value: '1' }]);
+        expect(await entriesIn(etcd, { key: '/a' }, { timeoutMs: 5_000 })).toMatchObject([{ value: '1' }]);
         await etcd.txn({ when: [], ifSo: [put('/a', '1')] });
       }
     }
@@ -157,7 +163,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     proxy.hole();
     const change = warm.txn({ when: [], ifSo: [put('/a', '2')] }, { timeoutMs: 1_000 });
     await expect(change).rejects.toThrow(OutcomeUnknown);
-    await expect(warm.readAll({ key: '/a' }, { timeoutMs: 1_500 })).rejects.toThrow(Unreachable);
+    await expect(entriesIn(warm, { key: '/a' }, { timeoutMs: 1_500 })).rejects.toThrow(Unreachable);
     // A call that cannot be sent has not happened, and is tried at the next member.
     proxy.cut();
     await etcd.txn({ when: [], ifSo: [put('/a', '3')] });
@@ -176,7 +182,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     expect(await server.ctl('alarm', 'list')).toMatch(/NOSPACE/);
     expect(await refusal(etcd.grantLease(10))).toBe('no-space');
     expect(await etcd.txn({ when: [], ifSo: [remove('/a')] })).toMatchObject({ held: true });
-    expect((await etcd.readAll({ key: '/a' })).entries).toEqual([]);
+    expect(await entriesIn(etcd, { key: '/a' })).toEqual([]);
   });
 
   it.concurrent('logs in by name and password, and again when its token has expired or roles have changed', async () => {
@@ -193,7 +199,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     await server.ctl('role', 'add', 'another');
     await etcd.txn({ when: [], ifSo: [put('/ours/a', '2')] });
     await heard.until('the other change', () => heard.values.length === 2);
-    expect(await refusal(etcd.readAll({ key: '/theirs' }))).toBe('denied');
+    expect(await refusal(entriesIn(etcd, { key: '/theirs' }))).toBe('denied');
     expect(await refusal(etcd.txn({ when: [], ifSo: [put('/theirs', '1')] }))).toBe('denied');
   });
 
@@ -214,9 +220,9 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     await using server = await withUsers(dir.path);
     const endpoints = [server.url];
     using wrong = new Etcd({ endpoints, login: { name: 'blockjob', password: 'wrong' } });
-    expect(await refusal(wrong.readAll({ key: '/ours/a' }))).toBe('not-authenticated');
+    expect(await refusal(entriesIn(wrong, { key: '/ours/a' }))).toBe('not-authenticated');
     using nobody = new Etcd({ endpoints });
-    expect(await refusal(nobody.readAll({ key: '/ours/a' }))).toBe('not-authenticated');
+    expect(await refusal(entriesIn(nobody, { key: '/ours/a' }))).toBe('not-authenticated');
   });
 
   it('speaks TLS with a certificate of its own, reads new ones from their files, and reports errors in them', async () => {
@@ -239,11 +245,11 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     const theirs = await stranger.sign('stranger');
     const quick = { timeoutMs: 2_000 };
     using anonymous = client({ caFile: authority.caFile });
-    await expect(anonymous.readAll({ key: '/a' }, quick)).rejects.toThrow(/certificate required|bad certificate/);
+    await expect(entriesIn(anonymous, { key: '/a' }, quick)).rejects.toThrow(/certificate required|bad certificate/);
     using foreign = client({ caFile: authority.caFile, identity: theirs });
-    await expect(foreign.readAll({ key: '/a' }, quick)).rejects.toThrow(/unknown ca|bad certificate/);
+    await expect(entriesIn(foreign, { key: '/a' }, quick)).rejects.toThrow(/unknown ca|bad certificate/);
     using deceived = client({ caFile: stranger.caFile, identity: ours });
-    await expect(deceived.readAll({ key: '/a' }, quick)).rejects.toThrow(/unable to verify|self.signed/);
+    await expect(entriesIn(deceived, { key: '/a' }, quick)).rejects.toThrow(/unable to verify|self.signed/);
 
     // New files, and a connection after that.
     const rotating = { certificateFile: join(dir.path, 'r.pem'), privateKeyFile: join(dir.path, 'r.key') };
@@ -253,9 +259,9 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
     };
     await install(theirs);
     using rotated = client({ caFile: authority.caFile, identity: rotating, rereadMs: 200 });
-    await expect(rotated.readAll({ key: '/a' }, quick)).rejects.toThrow(Unreachable);
+    await expect(entriesIn(rotated, { key: '/a' }, quick)).rejects.toThrow(Unreachable);
     await install(ours);
-    expect((await rotated.readAll({ key: '/a' })).entries).toHaveLength(1);
+    expect(await entriesIn(rotated, { key: '/a' })).toHaveLength(1);
   });
 
   it('speaks TLS 1.3 and nothing older', async () => {
@@ -277,8 +283,8 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
       const { port } = front.address() as AddressInfo;
       return opened.use(new Etcd({ endpoints: [`https://localhost:${port}`], tls: { caFile: authority.caFile } }));
     };
-    expect((await (await upTo('TLSv1.3')).readAll({ key: '/a' })).entries).toEqual([]);
-    await expect((await upTo('TLSv1.2')).readAll({ key: '/a' }, { timeoutMs: 1_000 })).rejects.toThrow(
+    expect(await entriesIn(await upTo('TLSv1.3'), { key: '/a' })).toEqual([]);
+    await expect(entriesIn(await upTo('TLSv1.2'), { key: '/a' }, { timeoutMs: 1_000 })).rejects.toThrow(
       /protocol.version/,
     );
   });

@@ -6,7 +6,7 @@ import { domainKey, domainValue, hostKey, hostValue, ownedKey } from '../../src/
 import { Etcd } from '../../src/fleet/etcd/client.ts';
 import { put } from '../../src/fleet/etcd/transactions.ts';
 import { EtcdServer } from '../support/fleet/etcd.ts';
-import { domainOf, Gateway, Member, MemberProcess } from '../support/fleet/fleet.ts';
+import { domainOf, entriesIn, Gateway, Member, MemberProcess } from '../support/fleet/fleet.ts';
 import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
 import { needs } from '../support/means.ts';
 import { testDir } from '../support/real-qemu/qemu.ts';
@@ -214,7 +214,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
       expect([domain, verdicts.filter((one) => one === 'may by directory').length]).toEqual([domain, 1]);
       if (domain !== ONE) continue;
       // A free domain was claimed once: nobody overwrote the winner, even for a moment.
-      const { entries } = await etcd.readAll({ key: domainKey(ONE) });
+      const entries = await entriesIn(etcd, { key: domainKey(ONE) });
       expect(entries.map(({ modRevision, createRevision }) => modRevision - createRevision)).toEqual([0n]);
     }
   });

@@ -6,6 +6,7 @@ import { Lease } from '../../src/fleet/etcd/lease.ts';
 import { put } from '../../src/fleet/etcd/transactions.ts';
 import { Wake } from '../../src/lib/wake.ts';
 import { EtcdServer } from '../support/fleet/etcd.ts';
+import { entriesIn } from '../support/fleet/fleet.ts';
 import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
 import { needs } from '../support/means.ts';
 import { testDir } from '../support/real-qemu/qemu.ts';
@@ -34,7 +35,7 @@ async function leaseOf(etcd: Etcd) {
 async function keyGoneAt(server: EtcdServer): Promise<number> {
   using etcd = new Etcd({ endpoints: [server.url] });
   for (;;) {
-    const { entries } = await etcd.readAll({ key: '/leased' });
+    const entries = await entriesIn(etcd, { key: '/leased' });
     if (entries.length === 0) return performance.now();
     await sleep(20);
   }

@@ -33,9 +33,11 @@ class Listening implements AsyncDisposable {
       this.changes.notify();
     });
     this.#watcher.follow(range, {
-      reset: (entries) => {
+      begins: () => {
         this.resets += 1;
         this.entries.clear();
+      },
+      page: (entries) => {
         for (const { key, value } of entries) this.entries.set(key, value);
         this.changes.notify();
       },

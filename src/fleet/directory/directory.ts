@@ -55,8 +55,10 @@ export interface Directory extends AsyncDisposable {
   /** Notified when anything may have changed, including freshness. */
   readonly changes: Wake;
   host(name: string): Host | undefined;
-  /** By name. */
+  /** By name. The same list until a host joins, leaves or changes. */
   hosts(): readonly Host[];
+  /** The names of the absent hosts that own domains, in order. The same list until they change. */
+  missing(): readonly string[];
   domains(): Iterable<HostedDomain>;
   /** By UUID, in any case, or by name: out of the visible ones, by default all. */
   find(domain: string, sees?: Seeing): Found;

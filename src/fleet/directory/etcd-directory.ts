@@ -1,12 +1,12 @@
 /** The directory in etcd, as a gateway follows it: all in memory, current while etcd answers, useful when it does not. */
 import type { Logger } from 'pino';
 import type { Etcd } from '../etcd/client.ts';
-import type { Entry, KeyChange } from '../etcd/keys.ts';
+import type { Entry, KeyChange, KeyRange } from '../etcd/keys.ts';
 import { read } from '../etcd/transactions.ts';
 import { Watcher } from '../etcd/watcher.ts';
-import type { Found, Freshness, HostedDomain, SearchOptions } from './directory.ts';
+import type { Found, Freshness, Host, HostedDomain, SearchOptions } from './directory.ts';
 import { KnownFleet } from './known-fleet.ts';
-import { DOMAINS, domainKey, HOSTS, hostKey, readDomain, readHost } from './layout.ts';
+import { DOMAIN_CUTS, DOMAINS, domainKey, HOSTS, hostKey, readDomain, readHost } from './layout.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
@@ -27,12 +27,12 @@ export class EtcdDirectory extends KnownFleet {
     this.#etcd = etcd;
     this.#log = log;
     this.#watcher = new Watcher(etcd, (live, why) => this.#becomes(live, why));
-    this.#follow(HOSTS, readHost, {
-      reset: (hosts) => this.resetHosts(hosts),
+    this.#follow({ prefix: HOSTS }, readHost, {
+      names: () => this.hosts().map(({ name }) => name),
       set: (name, host) => this.setHost(name, host),
     });
-    this.#follow(DOMAINS, (entry) => this.#domainOf(entry), {
-      reset: (domains) => this.resetDomains(domains),
+    this.#follow({ prefix: DOMAINS, cuts: DOMAIN_CUTS }, readDomain, {
+      names: () => [...this.domains()].map(({ id }) => id),
       set: (id, domain) => this.setDomain(id, domain),
     });
     this.#watcher.start();
@@ -54,48 +54,52 @@ export class EtcdDirectory extends KnownFleet {
     const id = known.is === 'one' ? known.domain.id : domain.toLowerCase();
     if (known.is === 'none' && !UUID.test(id)) return known;
     const { found } = await this.#etcd.txn({ when: [], ifSo: [read(domainKey(id))] }, options);
-    const now = found[0] && this.#domainOf(found[0]);
+    const now = found[0] && readDomain(found[0]);
     if (now === undefined || !sees(now.name)) return { is: 'none' };
     const owner = await this.#etcd.txn({ when: [], ifSo: [read(hostKey(now.host))] }, options);
-    return { is: 'one', domain: now, host: owner.found[0] && readHost(owner.found[0]) };
+    const { name, host, epoch } = now;
+    return { is: 'one', domain: { id, name, host, epoch }, host: owner.found[0] && readHost(owner.found[0]) };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#watcher[Symbol.asyncDispose]();
   }
 
-  #follow<T>(
-    prefix: string,
+  /** While all is read again, the last known state of the rest is used. */
+  #follow<T extends Host | HostedDomain>(
+    range: KeyRange & { readonly prefix: string },
     understand: (entry: Entry) => T | undefined,
-    into: { reset: (all: readonly T[]) => void; set: (name: string, one: T | undefined) => void },
+    into: { names: () => Iterable<string>; set: (name: string, one: T | undefined) => void },
   ): void {
+    const nameIn = (key: string) => key.slice(range.prefix.length);
+    let unseen = new Set<string>();
     const understood = (entry: Entry): T | undefined => {
       const one = understand(entry);
       if (one === undefined) this.#log.warn({ key: entry.key }, 'The directory has an entry that is not ours');
       return one;
     };
-    this.#watcher.follow(
-      { prefix },
-      {
-        reset: (entries) => {
-          into.reset(entries.flatMap((entry) => understood(entry) ?? []));
-          this.#known.add(prefix);
-          this.changes.notify();
-        },
-        changed: (changes: readonly KeyChange[]) => {
-          for (const { key, entry } of changes) into.set(key.slice(prefix.length), entry && understood(entry));
-          this.changes.notify();
-        },
+    this.#watcher.follow(range, {
+      begins: () => {
+        unseen = new Set(into.names());
       },
-    );
-  }
-
-  /** As short as possible in memory: there are many. */
-  #domainOf(entry: Entry): HostedDomain | undefined {
-    const domain = readDomain(entry);
-    if (domain === undefined) return undefined;
-    const { id, name, epoch } = domain;
-    return { id, name, host: this.host(domain.host)?.name ?? domain.host, epoch };
+      page: (entries) => {
+        for (const entry of entries) {
+          const name = nameIn(entry.key);
+          unseen.delete(name);
+          into.set(name, understood(entry));
+        }
+      },
+      complete: () => {
+        for (const name of unseen) into.set(name, undefined);
+        unseen.clear();
+        this.#known.add(range.prefix);
+        this.changes.notify();
+      },
+      changed: (changes: readonly KeyChange[]) => {
+        for (const { key, entry } of changes) into.set(nameIn(key), entry && understood(entry));
+        this.changes.notify();
+      },
+    });
   }
 
   #becomes(live: boolean, why?: Error): void {

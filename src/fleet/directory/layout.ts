@@ -7,12 +7,15 @@
  *   /blockjob/v1/owned/HOST     the domains of the host: a restarted agent finds those that have ended meanwhile. A host
  *                               that takes a domain takes it off this list, too, so that the previous host learns of it
  */
+import { isRecord } from '../../lib/record.ts';
 import type { Entry } from '../etcd/keys.ts';
 import type { Host, HostedDomain } from './directory.ts';
 
 const ROOT = '/blockjob/v1/';
 export const HOSTS = `${ROOT}hosts/`;
 export const DOMAINS = `${ROOT}domains/`;
+/** Almost all ids are UUIDs. */
+export const DOMAIN_CUTS = [...'123456789abcdef'];
 
 /** The domains of a host, by its own entry. */
 export interface OwnedList {
@@ -42,15 +45,21 @@ export function ownedValue(ids: Iterable<string>): string {
 /** Undefined for an entry that is not ours. */
 export function readHost({ key, value }: Pick<Entry, 'key' | 'value'>): Host | undefined {
   const { address, identity, version, instance } = fieldsOf(value);
-  if (address === undefined || instance === undefined) return undefined;
-  return { name: key.slice(HOSTS.length), address, identity: identity ?? '', version: version ?? '', instance };
+  if (!isText(address) || !isText(instance)) return undefined;
+  const name = endOf(key, HOSTS);
+  return { name, address, identity: textOr(identity), version: textOr(version), instance };
 }
 
 /** Undefined for an entry that is not ours. */
 export function readDomain(entry: Entry): (HostedDomain & { readonly instance: string }) | undefined {
   const { name, host, instance } = fieldsOf(entry.value);
-  if (name === undefined || host === undefined || instance === undefined) return undefined;
-  return { id: entry.key.slice(DOMAINS.length), name, host, instance, epoch: entry.modRevision };
+  if (!isText(name) || !isText(host) || !isText(instance)) return undefined;
+  return { id: endOf(entry.key, DOMAINS), name, host, instance, epoch: entry.modRevision };
+}
+
+/** A text of its own: a slice would keep the whole key in memory. */
+function endOf(key: string, prefix: string): string {
+  return Buffer.from(key).toString('utf8', prefix.length);
 }
 
 /** NO_LIST if there is no entry. */
@@ -61,10 +70,17 @@ export function readOwned(entry: Entry | undefined): OwnedList {
   return { ids: new Set(ids), modRevision: entry.modRevision };
 }
 
-function fieldsOf(text: string): Partial<Record<string, string>> {
+function fieldsOf(text: string): Readonly<Record<string, unknown>> {
   const parsed = parse(text);
-  if (typeof parsed !== 'object' || parsed === null) return {};
-  return Object.fromEntries(Object.entries(parsed).filter(([, value]) => typeof value === 'string'));
+  return isRecord(parsed) ? parsed : {};
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
+function textOr(value: unknown): string {
+  return isText(value) ? value : '';
 }
 
 function parse(text: string): unknown {

@@ -8,7 +8,7 @@ import { pause, retryInMs } from './back-off.ts';
 import { Conversation, callUnary, type Hooks, reasonOf } from './call.ts';
 import { type Endpoint, Endpoints, type EtcdTlsFiles, parseEndpoint } from './endpoints.ts';
 import { EtcdError, isServiceError, isStaleToken, OutcomeUnknown, Refused, Unreachable } from './errors.ts';
-import { type Entry, endsOf, entryOf, type KeyRange } from './keys.ts';
+import { type Ends, type Entry, entryOf, type KeyRange, partsOf } from './keys.ts';
 import { Login, type NameAndPassword } from './login.ts';
 import { answerOf, isChange, type Txn, type TxnAnswer } from './transactions.ts';
 
@@ -39,7 +39,7 @@ const TIMEOUT_MS = 5_000;
 /** A silent member is left after half of the remaining time, but not before this. */
 const SHORTEST_ATTEMPT_MS = 1_000;
 /** The size of one answer of etcd is limited. */
-const PAGE = 2_000n;
+const PAGE = 8_000n;
 
 export class Etcd implements Disposable {
   readonly #endpoints: Endpoints;
@@ -58,21 +58,30 @@ export class Etcd implements Disposable {
     this.#login = new Login(login);
   }
 
-  /** All of a range at one revision, in as many reads as needed. */
-  async readAll(range: KeyRange, options: CallOptions = {}): Promise<{ entries: Entry[]; revision: bigint }> {
-    const { key: first, rangeEnd } = endsOf(range);
-    const entries: Entry[] = [];
+  /** Takes all of a range at one revision, in pages, at least one. Returns the revision. */
+  async readAll(
+    range: KeyRange,
+    take: (entries: readonly Entry[]) => void,
+    options: CallOptions = {},
+  ): Promise<bigint> {
+    const what = { what: 'a read', changes: false, ...options };
+    const ask = async (ends: Ends, revision: bigint) =>
+      await this.#call(KVService.range, { ...ends, limit: PAGE, revision }, what);
+    const parts = partsOf(range);
     let revision = 0n;
-    for (let key: Buffer = first; ; ) {
-      const request = { key, rangeEnd, limit: PAGE, revision };
-      const page = await this.#call(KVService.range, request, { what: 'a read', changes: false, ...options });
-      if (revision === 0n) revision = page.header?.revision ?? 0n;
-      for (const one of page.kvs) entries.push(entryOf(one));
-      const last = page.kvs.at(-1);
-      if (!page.more || last === undefined) return { entries, revision };
+    for (let ends = parts.shift(), asked = ends && ask(ends, 0n); ends !== undefined && asked !== undefined; ) {
+      const { header, kvs, more } = await asked;
+      if (revision === 0n) revision = header?.revision ?? 0n;
+      const last = kvs.at(-1);
       // The next possible key.
-      key = Buffer.concat([last.key, Buffer.alloc(1)]);
+      const rest =
+        more && last !== undefined ? { ...ends, key: Buffer.concat([last.key, Buffer.alloc(1)]) } : undefined;
+      ends = rest ?? parts.shift();
+      // etcd reads it while this page is taken.
+      asked = ends && ask(ends, revision);
+      take(kvs.map(entryOf));
     }
+    return revision;
   }
 
   /** Rejects with OutcomeUnknown only if it would change anything. */

@@ -1,8 +1,14 @@
 /** Keys, ranges of keys, and their values: text on our side, bytes in etcd. */
 import type { KeyValue, RangeRequest } from '../../../generated/etcd/etcd.ts';
 
-/** One key, or all that begin with a prefix. */
-export type KeyRange = { readonly key: string } | { readonly prefix: string };
+/**
+ * One key, or all that begin with a prefix. For a page, etcd looks at each key of the asked range, also at those after
+ * the page: a large range is read in parts, which begin at `cuts`. They follow the prefix, and are in order.
+ */
+export type KeyRange = { readonly key: string } | { readonly prefix: string; readonly cuts?: readonly string[] };
+
+/** The two ends of a range, in etcd's form. */
+export type Ends = Pick<RangeRequest, 'key' | 'rangeEnd'>;
 
 /** The value of a key. */
 export interface Entry {
@@ -24,10 +30,17 @@ export function entryOf({ key, value, lease, createRevision, modRevision }: KeyV
   return { key: key.toString('utf8'), value: value.toString('utf8'), lease, createRevision, modRevision };
 }
 
-/** The two ends of a range, in etcd's form. */
-export function endsOf(range: KeyRange): Pick<RangeRequest, 'key' | 'rangeEnd'> {
+/** All of the range. */
+export function endsOf(range: KeyRange): Ends {
   if ('key' in range) return { key: Buffer.from(range.key), rangeEnd: Buffer.alloc(0) };
   return { key: Buffer.from(range.prefix), rangeEnd: endOfPrefix(Buffer.from(range.prefix)) };
+}
+
+/** The parts of the range, in order. */
+export function partsOf(range: KeyRange): Ends[] {
+  const { key, rangeEnd } = endsOf(range);
+  const cuts = 'key' in range ? [] : (range.cuts ?? []).map((cut) => Buffer.from(range.prefix + cut));
+  return [key, ...cuts].map((from, at) => ({ key: from, rangeEnd: cuts[at] ?? rangeEnd }));
 }
 
 /** The first key after all keys with the prefix: its last byte below 255, incremented. */

@@ -17,8 +17,12 @@ import { WatchSession } from './watch-session.ts';
 
 /** The follower of a range. Must not throw. */
 export interface Follower {
-  /** All entries: any other one does not exist. Comes first, and again after a gap. */
-  readonly reset: (entries: readonly Entry[]) => void;
+  /** All entries are read: at first, and again after a gap, or if that failed. */
+  readonly begins?: () => void;
+  /** Some of them; at least once, also if there are none. */
+  readonly page: (entries: readonly Entry[]) => void;
+  /** These were all: any other one does not exist. */
+  readonly complete?: () => void;
   readonly changed: (changes: readonly KeyChange[]) => void;
 }
 
@@ -159,8 +163,13 @@ export class Watcher implements AsyncDisposable {
   }
 
   async #read(one: Followed): Promise<bigint> {
-    const { entries, revision } = await this.#etcd.readAll(one.range, { signal: this.#closing.signal });
-    if (this.#followed.has(one)) one.follower.reset(entries);
+    const { range, follower } = one;
+    follower.begins?.();
+    const take = (entries: readonly Entry[]) => {
+      if (this.#followed.has(one)) follower.page(entries);
+    };
+    const revision = await this.#etcd.readAll(range, take, { signal: this.#closing.signal });
+    if (this.#followed.has(one)) follower.complete?.();
     return revision + 1n;
   }
 

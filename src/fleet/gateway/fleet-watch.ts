@@ -9,14 +9,14 @@ import { followJobs, HEARTBEAT_MS, refuseMore } from '../../watch/follow-jobs.ts
 import type { Directory } from '../directory/directory.ts';
 import type { Agents } from './agents.ts';
 import { HostWatch } from './host-watch.ts';
-import { hostNamed, missingHosts } from './job-places.ts';
+import { hostNamed } from './job-places.ts';
 
 /** The events of all hosts together that are kept for watchers. */
 const RECENT = 8192;
 /** The events that are kept for each host at least. A watcher that is further behind asks the agent. */
 const RECENT_OF_HOST = 64;
 
-type Hosts = Pick<Directory, 'host' | 'hosts' | 'domains' | 'changes'>;
+type Hosts = Pick<Directory, 'host' | 'hosts' | 'missing' | 'changes'>;
 
 export class FleetWatches {
   readonly #directory: Hosts;
@@ -44,7 +44,7 @@ export class FleetWatches {
       const asked = { ...request, intervalMs, call: { ...call, signal: end.signal } };
       const open = new Set<string>();
       const look = () => {
-        const names = [...this.#directory.hosts().map(({ name }) => name), ...missingHosts(this.#directory)];
+        const names = [...this.#directory.hosts().map(({ name }) => name), ...this.#directory.missing()];
         const fresh = new Set([...names, ...request.positions.keys()]).difference(open);
         for (const host of fresh) {
           open.add(host);

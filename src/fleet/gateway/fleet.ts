@@ -14,7 +14,7 @@ import type { Directory, Host } from '../directory/directory.ts';
 import { type Agent, Agents } from './agents.ts';
 import { type Answers, askAll } from './ask-all.ts';
 import { FleetWatches } from './fleet-watch.ts';
-import { hostNamed, JobPlaces, missingHosts } from './job-places.ts';
+import { hostNamed, JobPlaces } from './job-places.ts';
 import type { Reach } from './reach.ts';
 import { Routes, seenBy } from './routes.ts';
 import { SharedWatch } from './shared-watch.ts';
@@ -125,7 +125,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     return {
       reachable: hosts.length - unreachable,
       unreachable,
-      missing: missingHosts(this.#directory).length,
+      missing: this.#directory.missing().length,
       watchers: this.#watches.watchers,
       upstreamWatches: this.#watches.jobs,
     };
@@ -164,7 +164,7 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     const all = await askAll(hosts, this.#agents, ask, call);
     const refusal = all.refusals.find(({ reason }) => reason !== 'DOMAIN_NOT_FOUND');
     if (refusal !== undefined) throw refusal;
-    const missing = hosts.length === 1 ? [] : missingHosts(this.#directory);
+    const missing = hosts.length === 1 ? [] : this.#directory.missing();
     return { ...all, unreachable: [...new Set([...all.unreachable, ...missing])].toSorted() };
   }
 }

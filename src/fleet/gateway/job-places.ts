@@ -59,7 +59,7 @@ export class JobPlaces {
     }
     const other = all.refusals.find(({ reason }: BlockJobError) => reason !== 'JOB_NOT_FOUND');
     if (other !== undefined) throw other;
-    const silent = [...all.unreachable, ...missingHosts(this.#directory)];
+    const silent = [...all.unreachable, ...this.#directory.missing()];
     // The absence is not proved if a host could not be asked.
     const [host, ...others] = silent;
     const orOn = others.length === 0 ? '' : `, or on ${others.join(', ')}`;
@@ -75,11 +75,4 @@ export const NOT_THERE = 'its agent is not in the directory';
 /** Throws HOST_UNREACHABLE if its agent is not in the directory. */
 export function hostNamed(directory: Pick<Directory, 'host'>, name: string): Host {
   return directory.host(name) ?? fail('HOST_UNREACHABLE', { host: name, why: NOT_THERE });
-}
-
-/** Hosts that own domains, and are not in the directory. */
-export function missingHosts(directory: Pick<Directory, 'domains' | 'host'>): readonly string[] {
-  const missing = new Set<string>();
-  for (const { host } of directory.domains()) if (directory.host(host) === undefined) missing.add(host);
-  return [...missing].toSorted();
 }

@@ -141,7 +141,7 @@ export class Claims {
     this.#following ??= this.#options.watcher.follow(
       { key: ownedKey(this.#options.host.name) },
       {
-        reset: ([entry]) => this.#read(entry),
+        page: ([entry]) => this.#read(entry),
         // News may be older than our last write, but not the result of a read, unless etcd was restored from a backup.
         changed: (changes) => this.#read(changes.at(-1)?.entry, this.#owned.modRevision),
       },

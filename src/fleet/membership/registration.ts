@@ -49,7 +49,7 @@ export class Registration {
       options.changed();
     };
     const follower = {
-      reset: (entries: readonly Entry[]) => look(entries[0]),
+      page: (entries: readonly Entry[]) => look(entries[0]),
       changed: (changes: readonly { readonly entry: Entry | undefined }[]) => look(changes.at(-1)?.entry),
     };
     this.#following = watcher.follow({ key: hostKey(host.name) }, follower, revision + 1n);

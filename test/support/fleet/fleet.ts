@@ -7,12 +7,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { Found, HostedDomain } from '../../../src/fleet/directory/directory.ts';
 import { EtcdDirectory } from '../../../src/fleet/directory/etcd-directory.ts';
-import { Etcd } from '../../../src/fleet/etcd/client.ts';
+import { type CallOptions, Etcd } from '../../../src/fleet/etcd/client.ts';
+import type { Entry, KeyRange } from '../../../src/fleet/etcd/keys.ts';
 import { EtcdMembership } from '../../../src/fleet/membership/etcd-membership.ts';
 import { within } from '../real-qemu/qemu.ts';
 import { until } from '../until.ts';
 
 const log = pino({ level: 'silent' });
+
+/** All entries of a range, in their order. */
+export async function entriesIn(etcd: Etcd, range: KeyRange, options?: CallOptions): Promise<readonly Entry[]> {
+  const all: Entry[] = [];
+  await etcd.readAll(range, (entries) => all.push(...entries), options);
+  return all;
+}
 
 export class Member extends EtcdMembership {
   readonly #etcd: Etcd;

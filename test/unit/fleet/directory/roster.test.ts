@@ -6,6 +6,27 @@ import { Roster } from '../../../../src/fleet/directory/roster.ts';
 const host = (name: string): Host => ({ name, address: `${name}:1`, identity: '', version: '', instance: 'i' });
 const domain = (id: string, name: string, on: string, epoch = 1n): HostedDomain => ({ id, name, host: on, epoch });
 
+/** The calls of maps, sets and lists. One that may visit every item counts for each of them. */
+function countWork(work: () => void): number {
+  let count = 0;
+  using changed = new DisposableStack();
+  for (const prototype of [Map.prototype, Set.prototype, Array.prototype]) {
+    for (const [name, described] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
+      const own: unknown = described.value;
+      if (typeof own !== 'function' || name === 'constructor') continue;
+      const isLookup = /^(get|set|has|add|delete|push)$/.test(name);
+      const value = function counted(this: { readonly size?: number; readonly length?: number }, ...all: unknown[]) {
+        count += isLookup ? 1 : 1 + (this.size ?? this.length ?? 0);
+        return Reflect.apply(own, this, all) as unknown;
+      };
+      Object.defineProperty(prototype, name, { ...described, value });
+      changed.defer(() => Object.defineProperty(prototype, name, described));
+    }
+  }
+  work();
+  return count;
+}
+
 describe('the roster', () => {
   it('finds a domain by id and by name, with the host that owns it', () => {
     const roster = new Roster();
@@ -37,6 +58,60 @@ describe('the roster', () => {
     roster.setDomain('1', domain('1', 'db', 'a'));
     expect(roster.find('web')).toMatchObject({ is: 'one', domain: { id: '2' } });
     expect(roster.find('db')).toMatchObject({ is: 'one', domain: { id: '1' } });
+  });
+
+  it('lists the absent hosts that own domains', () => {
+    const roster = new Roster();
+    for (const [id, on] of Object.entries({ 1: 'c', 2: 'b', 3: 'b', 4: 'a' }))
+      roster.setDomain(id, domain(id, 'web', on));
+    expect(roster.missing()).toEqual(['a', 'b', 'c']);
+    roster.setHost('a', host('a'));
+    roster.setDomain('2', undefined);
+    roster.setDomain('1', domain('1', 'web', 'd'));
+    expect(roster.missing()).toEqual(['b', 'd']);
+    roster.setHost('a', undefined);
+    roster.setDomain('3', domain('3', 'web', 'd'));
+    expect(roster.missing()).toEqual(['a', 'd']);
+    roster.resetHosts([host('d'), host('x')]);
+    expect(roster.missing()).toEqual(['a']);
+    roster.resetDomains([domain('5', 'web', 'y')]);
+    expect(roster.missing()).toEqual(['y']);
+  });
+
+  it('does the same work for a change in a fleet of any size', () => {
+    const work = [10, 1000].map((hosts) => {
+      const roster = new Roster();
+      for (let at = 0; at < hosts; at += 1) {
+        roster.setHost(`h${at}`, host(`h${at}`));
+        for (let vm = 0; vm < 5; vm += 1)
+          roster.setDomain(`${at}-${vm}`, domain(`${at}-${vm}`, `vm${at}-${vm}`, `h${at}`));
+      }
+      // Lists are made when they are asked for, not at a change.
+      expect([roster.hosts().length, roster.missing().length]).toEqual([hosts, 0]);
+      return countWork(() => {
+        roster.setDomain('5-1', domain('5-1', 'vm5-1', 'h6', 2n));
+        roster.setHost('h7', undefined);
+        roster.setHost('new', host('new'));
+        roster.setDomain('8-1', undefined);
+      });
+    });
+    expect(work[0]).toBeGreaterThan(10);
+    expect(work[1]).toBe(work[0]);
+  });
+
+  it('makes a list once for all that ask, until it changes', () => {
+    const roster = new Roster();
+    for (const name of ['b', 'a']) roster.setHost(name, host(name));
+    for (const id of ['1', '3']) roster.setDomain(id, domain(id, 'web', 'c'));
+    const [hosts, missing] = [roster.hosts(), roster.missing()];
+    roster.setDomain('1', domain('1', 'db', 'c', 2n));
+    roster.setDomain('2', domain('2', 'web', 'a'));
+    expect(roster.hosts()).toBe(hosts);
+    expect(roster.missing()).toBe(missing);
+    roster.setHost('a', undefined);
+    expect(roster.hosts()).toEqual([host('b')]);
+    expect(roster.missing()).toEqual(['a', 'c']);
+    expect(hosts).toHaveLength(2);
   });
 
   it('lists hosts by name', () => {

@@ -80,7 +80,7 @@ describe('a watch of all jobs of a fleet', () => {
       changes,
       hosts: () => [...sites.keys()].map(hostOf),
       host: (name: string) => (sites.has(name) ? hostOf(name) : undefined),
-      domains: () => [],
+      missing: () => [],
     };
     fleet = new FleetWatches(directory, { of: ({ name }) => sites.get(name) as unknown as Agent });
   });
