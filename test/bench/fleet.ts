@@ -1,112 +1,184 @@
 /**
  * make bench: measures the cost of a large fleet for a gateway, and of a gateway for a call. Everything is real except
- * the hosts that are only in the directory. One run measures both sides of each comparison, in turns.
+ * the hosts that are only in the directory: 1,000 by the code of an agent, 10,000 by its layout and transactions (crowd.ts
+ * says why). One run measures both sides of each comparison, in turns.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { present } from '../support/checks.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pLimit from 'p-limit';
+import { domainKey, domainValue } from '../../src/fleet/directory/layout.ts';
+import { Etcd } from '../../src/fleet/etcd/client.ts';
+import { put } from '../../src/fleet/etcd/transactions.ts';
+import { eventually, present } from '../support/checks.ts';
 import { FleetSite } from '../support/fleet/fleet-site.ts';
-import { useOf } from '../support/memory.ts';
-import type { Caller } from '../support/service/caller.ts';
+import { DEBUGGED, liveBytes, useOf } from '../support/memory.ts';
+import { type Caller, refused } from '../support/service/caller.ts';
 import type { Service } from '../support/service/service.ts';
+import type { Figure } from './figure.ts';
 
-const AGENTS = 1000;
+const SIZES = [
+  { hosts: 1_000, how: 'join', processes: 1 },
+  { hosts: 10_000, how: 'write', processes: 4 },
+] as const;
 const DOMAINS_EACH = 50;
 const STARTS = 3;
+const QUIET_MS = 60_000;
+const MOVES = 2_000;
 const WARM_UP = 200;
-const PAIRS = 1000;
+const PAIRS = 1_000;
 
-/** Sorted. */
-type Samples = readonly number[];
+type Size = (typeof SIZES)[number];
 
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
-}
+const US = 'blockjobd gateway';
 
-function at(samples: Samples, share: number): number {
-  return present(samples[Math.min(samples.length - 1, Math.floor(share * samples.length))]);
-}
-
-/** The time from the start to "serves": the median of some starts. The last service is left running. */
-async function coldStart(site: FleetSite): Promise<{ ms: number; mib: number; gateway: Service }> {
+/** The figures of one fleet, also those of calls through its gateway. */
+async function measureFleet(size: Size): Promise<readonly Figure[]> {
+  using opened = new DisposableStack();
+  await using site = await FleetSite.open();
   const policy = await site.policy({ 'spiffe://site/ops': { operate: ['*'] } });
-  const times: number[] = [];
+  const named = (what: string, unit: string, values: readonly number[], by = US): Figure => {
+    return { what: `${what}, ${size.hosts} hosts × ${DOMAINS_EACH} VMs`, by, unit, values };
+  };
+
+  const empty = await coldStarts(site, policy);
+  const emptyBytes = await liveBytes(empty.gateway);
+  await empty.gateway.stop();
+  const joinedMs = await crowd(size, site.etcd.url, opened);
+  const full = await coldStarts(site, policy);
+  const { gateway } = full;
+  await sleep(QUIET_MS);
+  const resident = useOf(gateway).residentMib;
+  const kept = ((await liveBytes(gateway)) - emptyBytes) / (size.hosts * DOMAINS_EACH);
+  const moveMs = await moves(site.etcd.url, gateway);
+  return [
+    named('all hosts are in the directory', 's', [joinedMs / 1000], size.how === 'join' ? 'agents' : 'their layout'),
+    named('serves after', 'ms', full.ms),
+    named('serves after', 'ms', empty.ms, 'with an empty directory'),
+    named('processor time until it serves', 'ms', full.cpuMs),
+    named('processor time until it serves', 'ms', empty.cpuMs, 'with an empty directory'),
+    named('memory after a minute', 'MiB', [resident]),
+    named('kept of each VM', 'bytes', [kept]),
+    named('processor time of a VM that moves', 'ms', [moveMs]),
+    ...(await calls(site, gateway, named)),
+  ];
+}
+
+interface Starts {
+  readonly ms: readonly number[];
+  readonly cpuMs: readonly number[];
+  /** The last one, which runs. */
+  readonly gateway: Service;
+}
+
+/** From the start to "serves". */
+async function coldStarts(site: FleetSite, policy: string): Promise<Starts> {
+  const [ms, cpuMs]: [number[], number[]] = [[], []];
   for (;;) {
     const begun = performance.now();
-    const gateway = await site.gateway('g1', policy);
-    times.push(performance.now() - begun);
-    const mib = Math.round(useOf(gateway).residentMib);
-    if (times.length === STARTS) return { ms: Math.round(at(times.toSorted(byNumber), 0.5)), mib, gateway };
+    const gateway = await site.gateway('g1', policy, { env: DEBUGGED, servesMs: 120_000 });
+    ms.push(performance.now() - begun);
+    cpuMs.push(useOf(gateway).cpuMs);
+    if (ms.length === STARTS) return { ms, cpuMs, gateway };
     await gateway.stop();
   }
 }
 
-/** The same call in both ways, in turns; milliseconds. */
-async function compare(
-  direct: Caller,
-  routed: Caller,
-  call: (caller: Caller) => Promise<unknown>,
-): Promise<{ direct: Samples; routed: Samples }> {
+/** Resolves with the time until all are in the directory. */
+async function crowd({ hosts, how, processes }: Size, url: string, opened: DisposableStack): Promise<number> {
+  const begun = performance.now();
+  await Promise.all(
+    Array.from({ length: processes }, async (_, at) => {
+      const [from, to] = [at, at + 1].map((part) => String(Math.floor((hosts * part) / processes)));
+      const args = [join(import.meta.dirname, 'crowd.ts'), how, url, present(from), present(to), String(DOMAINS_EACH)];
+      const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+      opened.defer(() => child.kill('SIGKILL'));
+      await once(child.stdout, 'data');
+    }),
+  );
+  return performance.now() - begun;
+}
+
+/** The processor time of the gateway for one of many VMs that move to another host. */
+async function moves(url: string, gateway: Service): Promise<number> {
+  using etcd = new Etcd({ endpoints: [url] });
+  const atOnce = pLimit(64);
+  const place = async (name: string, at: number, round: number) => {
+    const id = `00000000-0000-4000-8000-${String(at).padStart(12, '0')}`;
+    const host = `host-${String((at + round) % 1000).padStart(5, '0')}`;
+    const ifSo = [put(domainKey(id), domainValue({ name, host, instance: 'moved' }))];
+    await etcd.txn({ when: [], ifSo }, { timeoutMs: 60_000 });
+  };
+  const placeAll = async (round: number) => {
+    await Promise.all(Array.from({ length: MOVES }, async (_, at) => await atOnce(place, `moves-${at}`, at, round)));
+    const last = `last-${round}`;
+    await place(last, MOVES, round);
+    await eventually('the gateway knows the last', async () => {
+      const { reason } = await refused(gateway.getDomain(last));
+      return reason === 'DOMAIN_NOT_FOUND' ? undefined : reason;
+    });
+  };
+  await placeAll(1);
+  const before = useOf(gateway).cpuMs;
+  await placeAll(2);
+  return (useOf(gateway).cpuMs - before) / MOVES;
+}
+
+/** The same calls to an agent, directly and through the gateway. */
+async function calls(
+  site: FleetSite,
+  gateway: Service,
+  named: (what: string, unit: string, values: readonly number[], by: string) => Figure,
+): Promise<readonly Figure[]> {
+  const host = await site.host('h1');
+  await gateway.domainUp(host.domain);
+  const target = { $case: 'file', value: join(site.dir, 'copy') } as const;
+  const { id } = await gateway.startCopy({ disk: { domain: host.domain, disk: 'vd0' }, destination: { target } });
+  await gateway.until(id, 'STATE_READY');
+  const asked: Readonly<Record<string, (caller: Caller) => Promise<unknown>>> = {
+    GetInfo: async (caller) => await caller.getInfo(id),
+    GetDomain: async (caller) => await caller.getDomain(host.domain),
+  };
+  const figures: Figure[] = [];
+  for (const [what, call] of Object.entries(asked)) {
+    const { direct, routed } = await inTurns(host.agent, gateway, call);
+    figures.push(named(what, 'ms', routed, 'through a gateway'), named(what, 'ms', direct, 'the agent directly'));
+  }
+  return figures;
+}
+
+/** Milliseconds. */
+async function inTurns(direct: Caller, routed: Caller, call: (caller: Caller) => Promise<unknown>) {
   const [ofDirect, ofRouted]: [number[], number[]] = [[], []];
-  const time = async (caller: Caller, samples: number[]) => {
+  const time = async (caller: Caller, values: number[]) => {
     const begun = performance.now();
     await call(caller);
-    samples.push(performance.now() - begun);
+    values.push(performance.now() - begun);
   };
   for (let pair = 0; pair < WARM_UP + PAIRS; pair += 1) {
     await time(direct, ofDirect);
     await time(routed, ofRouted);
   }
-  return { direct: measured(ofDirect), routed: measured(ofRouted) };
+  return { direct: ofDirect.slice(WARM_UP), routed: ofRouted.slice(WARM_UP) };
 }
 
-function measured(samples: Samples): Samples {
-  return samples.slice(WARM_UP).toSorted(byNumber);
+export async function measure(): Promise<readonly Figure[]> {
+  const figures: Figure[] = [];
+  for (const size of SIZES) figures.push(...(await measureFleet(size)));
+  return figures;
 }
 
-function byNumber(a: number, b: number): number {
-  return a - b;
+function at(values: readonly number[], share: number): string {
+  const sorted = values.toSorted((a, b) => a - b);
+  return present(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]).toFixed(2);
 }
 
-/** Resolves with the time until all are in the directory. */
-async function crowd(url: string, opened: DisposableStack): Promise<number> {
-  const args = [join(import.meta.dirname, 'crowd.ts'), url, String(AGENTS), String(DOMAINS_EACH)];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  opened.defer(() => child.kill('SIGKILL'));
-  const [said] = (await once(child.stdout.setEncoding('utf8'), 'data')) as [string];
-  return Number(said);
-}
-
-using opened = new DisposableStack();
-await using site = await FleetSite.open();
-say(`${AGENTS} agents with ${DOMAINS_EACH} domains each are in a real etcd; one more is real, with a QEMU.\n`);
-
-const empty = await coldStart(site);
-await empty.gateway.stop();
-const joined = await crowd(site.etcd.url, opened);
-say(`all agents joined and claimed their domains in ${(joined / 1000).toFixed(1)} s`);
-const full = await coldStart(site);
-say(
-  `a gateway has read all in ${full.ms - empty.ms} ms: it serves after ${full.ms} ms, with an empty directory ${empty.ms}`,
-);
-say(`its memory is ${full.mib} MiB, with an empty directory ${empty.mib}`);
-
-const host = await site.host('h1');
-await full.gateway.domainUp(host.domain);
-const target = { $case: 'file', value: join(site.dir, 'copy') } as const;
-const { id } = await full.gateway.startCopy({ disk: { domain: host.domain, disk: 'vd0' }, destination: { target } });
-await full.gateway.until(id, 'STATE_READY');
-const calls: Readonly<Record<string, (caller: Caller) => Promise<unknown>>> = {
-  GetInfo: async (caller) => await caller.getInfo(id),
-  GetDomain: async (caller) => await caller.getDomain(host.domain),
-};
-say(`\n${PAIRS} pairs of calls, one after the other:\n`);
-say('| call | direct, median | 99 % | through a gateway, median | 99 % | ratio of the medians |');
-say('|---|---|---|---|---|---|');
-for (const [name, call] of Object.entries(calls)) {
-  const { direct, routed } = await compare(host.agent, full.gateway, call);
-  const cells = [direct, routed].flatMap((samples) => [at(samples, 0.5), at(samples, 0.99)]);
-  const ratio = at(routed, 0.5) / at(direct, 0.5);
-  say(`| ${name} | ${cells.map((ms) => `${ms.toFixed(1)} ms`).join(' | ')} | ${ratio.toFixed(1)} |`);
+if (import.meta.main) {
+  process.stdout.write('| what | by | unit | least | median | 99 % |\n|---|---|---|---|---|---|\n');
+  for (const { what, by, unit, values } of await measure()) {
+    process.stdout.write(
+      `| ${what} | ${by} | ${unit} | ${at(values, 0)} | ${at(values, 0.5)} | ${at(values, 0.99)} |\n`,
+    );
+  }
 }

@@ -25,7 +25,10 @@ export interface FleetHost {
 }
 
 /** The program that is started, and the command that starts it, for example with bounded memory. */
-type Started = Pick<ServiceOptions, 'program' | 'under'>;
+interface Started extends Pick<ServiceOptions, 'program' | 'under'> {
+  readonly env?: Readonly<Record<string, string>>;
+  readonly servesMs?: number;
+}
 
 interface HostOptions extends Started {
   readonly images?: readonly ChainImage[];

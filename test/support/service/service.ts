@@ -66,6 +66,8 @@ export class Service extends Caller implements AsyncDisposable {
       readonly program?: readonly [node: string, main: string];
       readonly under?: readonly string[];
       readonly env?: Readonly<Record<string, string>>;
+      /** How long it may take until it serves. Default: 20,000. */
+      readonly servesMs?: number;
     } = {},
   ): Promise<Service> {
     // Many run at once, few are looked at, and no two share a port.
@@ -85,7 +87,7 @@ export class Service extends Caller implements AsyncDisposable {
       throw new Error(`blockjobd has ended with status ${status}: ${log.join('')}`);
     });
     const [said] = await within(
-      20_000,
+      reach.servesMs ?? 20_000,
       'blockjobd serves',
       Promise.race([once(child.stdout.setEncoding('utf8'), 'data'), exited]),
     ).catch((error: unknown) => {
