@@ -169,7 +169,7 @@ export async function measure(): Promise<readonly Figure[]> {
   return figures;
 }
 
-function at(values: readonly number[], share: number): string {
+function quantile(values: readonly number[], share: number): string {
   const sorted = values.toSorted((a, b) => a - b);
   return present(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]).toFixed(2);
 }
@@ -178,7 +178,7 @@ if (import.meta.main) {
   process.stdout.write('| what | by | unit | least | median | 99 % |\n|---|---|---|---|---|---|\n');
   for (const { what, by, unit, values } of await measure()) {
     process.stdout.write(
-      `| ${what} | ${by} | ${unit} | ${at(values, 0)} | ${at(values, 0.5)} | ${at(values, 0.99)} |\n`,
+      `| ${what} | ${by} | ${unit} | ${quantile(values, 0)} | ${quantile(values, 0.5)} | ${quantile(values, 0.99)} |\n`,
     );
   }
 }

@@ -8,7 +8,7 @@ import { pause, retryInMs } from './back-off.ts';
 import { Conversation, callUnary, type Hooks, reasonOf } from './call.ts';
 import { type Endpoint, Endpoints, type EtcdTlsFiles, parseEndpoint } from './endpoints.ts';
 import { EtcdError, isServiceError, isStaleToken, OutcomeUnknown, Refused, Unreachable } from './errors.ts';
-import { type Ends, type Entry, entryOf, type KeyRange, partsOf } from './keys.ts';
+import { type Ends, type Entry, endsOfParts, entryOf, type KeyRange } from './keys.ts';
 import { Login, type NameAndPassword } from './login.ts';
 import { answerOf, isChange, type Txn, type TxnAnswer } from './transactions.ts';
 
@@ -67,7 +67,7 @@ export class Etcd implements Disposable {
     const what = { what: 'a read', changes: false, ...options };
     const ask = async (ends: Ends, revision: bigint) =>
       await this.#call(KVService.range, { ...ends, limit: PAGE, revision }, what);
-    const parts = partsOf(range);
+    const parts = endsOfParts(range);
     let revision = 0n;
     for (let ends = parts.shift(), asked = ends && ask(ends, 0n); ends !== undefined && asked !== undefined; ) {
       const { header, kvs, more } = await asked;

@@ -37,7 +37,7 @@ export function endsOf(range: KeyRange): Ends {
 }
 
 /** The parts of the range, in order. */
-export function partsOf(range: KeyRange): Ends[] {
+export function endsOfParts(range: KeyRange): Ends[] {
   const { key, rangeEnd } = endsOf(range);
   const cuts = 'key' in range ? [] : (range.cuts ?? []).map((cut) => Buffer.from(range.prefix + cut));
   return [key, ...cuts].map((from, at) => ({ key: from, rangeEnd: cuts[at] ?? rangeEnd }));
