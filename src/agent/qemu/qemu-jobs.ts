@@ -7,13 +7,13 @@ const LOOK_AGAIN_MS = 1000;
 
 /** Cancels the job if it still runs, waits for its end, and dismisses it. A job that does not exist has ended. */
 export async function endJob(machine: VirtualMachine, id: string): Promise<void> {
-  // QEMU does this for a concluded job only.
-  if (await isDone(machine, 'job-dismiss', id)) return;
   const first = (await machine.jobs()).find((job) => job.id === id);
   if (first === undefined) return;
-  if (first.status !== 'concluded') await ignoringLateness(machine, 'job-cancel', id);
-  const job = await untilConcluded(machine, id);
-  if (job !== undefined) await ignoringLateness(machine, 'job-dismiss', id);
+  if (first.status !== 'concluded') {
+    await ignoringLateness(machine, 'job-cancel', id);
+    if ((await untilConcluded(machine, id)) === undefined) return;
+  }
+  await ignoringLateness(machine, 'job-dismiss', id);
 }
 
 /** Looks again at each event, and regularly: a hanging QEMU sends none. Undefined if another client dismissed it. */
@@ -32,16 +32,9 @@ export async function ignoringLateness(
   execute: 'job-cancel' | 'job-dismiss',
   id: string,
 ): Promise<void> {
-  await isDone(machine, execute, id);
-}
-
-/** False if QEMU refuses it. */
-async function isDone(machine: VirtualMachine, execute: 'job-cancel' | 'job-dismiss', id: string): Promise<boolean> {
   try {
     await machine.execute({ execute, arguments: { id } });
-    return true;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    return false;
   }
 }
