@@ -248,23 +248,6 @@ type Remote = ReturnType<typeof connectRemote>;
 const ANY_DOMAIN = { host: '', pageSize: 0, pageToken: '' };
 
 describe('a gateway', () => {
-  test('is known by its certificate, which is read once for all calls of a connection', async () => {
-    using read = vi.spyOn(TLSSocket.prototype, 'getPeerCertificate');
-    const gateways = new Set<string | undefined>();
-    const listDomains: BlockJobs['listDomains'] = async (_request, { caller }) => {
-      gateways.add(caller);
-      return await Promise.resolve(EMPTY);
-    };
-    await seenByGateway({ listDomains }, async (remote) => {
-      const { signal } = new AbortController();
-      await remote.listDomains(ANY_DOMAIN, { signal });
-      const readings = read.mock.calls.length;
-      for (let more = 0; more < 5; more += 1) await remote.listDomains(ANY_DOMAIN, { signal });
-      expect(read.mock.calls.length).toBe(readings);
-    });
-    expect(gateways).toEqual(new Set(['spiffe://site/gate']));
-  });
-
   test('has the watches of many callers on its one connection to an agent, and can still make other calls', async () => {
     await seenByGateway(watched, async (remote) => {
       const leaves = new AbortController();
