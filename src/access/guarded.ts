@@ -12,6 +12,7 @@ import type { JobsMessage } from '../core/jobs-message.ts';
 import type { JobRef } from '../core/requests.ts';
 import { may, mustOperate, notThere, unknownFor } from '../core/rights.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page, pageSize } from '../core/rules/list.ts';
+import { eachOf, Pushed, type Take } from '../lib/pushed.ts';
 import type { PolicyFile } from './policy-file.ts';
 import { seenJobs } from './seen-jobs.ts';
 
@@ -49,7 +50,11 @@ export class Guarded extends ByKind implements BlockJobs {
   };
 
   /** Ends, as for a job that does not exist, when the policy does not allow its caller to read it any more. */
-  async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
+  watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
+    return new Pushed(async (take) => await this.#watch(request, call, take));
+  }
+
+  async #watch(request: Requests['watch'], call: Call, take: Take<JobEvent>): Promise<void> {
     const held = this.#held(call);
     const { domain } = (await this.#jobs.getInfo(request.job, held)).job.accepted;
     const refuse = () => mustRead(held, domain, unknownFor(request.job));
@@ -59,10 +64,10 @@ export class Guarded extends ByKind implements BlockJobs {
       if (!may(held, 'read', domain)) revoked.abort();
     });
     const signal = AbortSignal.any([call.signal, revoked.signal]);
-    for await (const event of this.#jobs.watch(request, { ...held, signal })) {
+    await eachOf(this.#jobs.watch(request, { ...held, signal }), (event) => {
       refuse();
-      yield event;
-    }
+      return take(event);
+    });
     refuse();
   }
 

@@ -11,6 +11,7 @@ import { parseCommit } from '../core/rules/commit.ts';
 import { BY_NAME, OLDEST_FIRST, page, parseWatchJobs } from '../core/rules/list.ts';
 import { parseRebase } from '../core/rules/rebase.ts';
 import { parseStartCopy } from '../core/rules/start-copy.ts';
+import { Pushed } from '../lib/pushed.ts';
 import { followJobs, refuseMore, withComplete } from '../watch/follow-jobs.ts';
 import { Watches } from '../watch/watches.ts';
 import { Domains } from './desk/domains.ts';
@@ -166,10 +167,12 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     return { jobs: this.#jobs, machines: this.#machines, views: this.#views };
   }
 
-  async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
-    const log = await findJob(request.job, call, this.#known);
-    const job = { known: this.#views.asWritten(log.job), shown: async () => await this.#now(log) };
-    yield* this.#watches.watch(job, () => new WatchedJob(log, this.#progresses), request, call);
+  watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
+    return new Pushed(async (take) => {
+      const log = await findJob(request.job, call, this.#known);
+      const job = { known: this.#views.asWritten(log.job), shown: async () => await this.#now(log) };
+      await this.#watches.watch(job, () => new WatchedJob(log, this.#progresses), request, call).to(take);
+    });
   }
 
   watchJobs(request: Requests['watchJobs'], call: Call): AsyncIterable<JobsMessage> {

@@ -7,6 +7,7 @@ export interface CallerFlags {
   readonly maxConnections: number;
   readonly maxHostConnections: number;
   readonly maxStreams: number;
+  readonly maxWatches: number;
   readonly maxConnectionSeconds: number;
 }
 
@@ -31,6 +32,12 @@ export function addCallerLimits(command: Command): Command {
       CALLER_LIMITS.streams,
     )
     .option(
+      '--max-watches <number>',
+      'how many watches there may be at the same time; five sixths of them from one address',
+      parseCount,
+      CALLER_LIMITS.watches,
+    )
+    .option(
       '--max-connection-seconds <seconds>',
       'how old a connection may become; then it is replaced, with the current certificates',
       parseAge,
@@ -43,6 +50,7 @@ export function callerLimitsOf(flags: CallerFlags): CallerLimits {
     connections: flags.maxConnections,
     peerConnections: flags.maxHostConnections,
     streams: flags.maxStreams,
+    watches: flags.maxWatches,
     connectionMs: flags.maxConnectionSeconds * 1000,
   };
 }

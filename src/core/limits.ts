@@ -16,6 +16,8 @@ export interface CallerLimits {
   readonly peerConnections: number;
   /** Concurrent calls on one connection, watches included. */
   readonly streams: number;
+  /** Concurrent watches on all connections; five sixths of them from one address. */
+  readonly watches: number;
   /** The longest age of a connection. */
   readonly connectionMs: number;
 }
@@ -25,5 +27,6 @@ export const CALLER_LIMITS: CallerLimits = {
   connections: 500,
   peerConnections: 100,
   streams: 500,
+  watches: 3000,
   connectionMs: 3_600_000,
 };

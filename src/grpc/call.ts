@@ -1,5 +1,4 @@
 /** One gRPC call as the service sees it: its caller, its signal, an audit line; and the answers of a stream. */
-import { once } from 'node:events';
 import {
   type handleServerStreamingCall,
   type ServerUnaryCall,
@@ -13,6 +12,8 @@ import { BlockJobError, fail } from '../core/errors.ts';
 import type { ServerInfo } from '../core/server-info.ts';
 import { momentOf } from '../lib/clock.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
+import { eachOf } from '../lib/pushed.ts';
+import { MessagesOut } from './messages-out.ts';
 import { type Peer, peerOf } from './identity.ts';
 import type { OpenCalls } from './open-calls.ts';
 import type { Refusals } from './refusals.ts';
@@ -47,11 +48,12 @@ export function serving({ metadata }: AnyCall, rpc: string, isStream: boolean): 
   return { does: 'serve', rpc, isStream, header: (key) => metadata.get(key)[0]?.toString() };
 }
 
-export function serverStream<Request, Response>(
+/** `handle` returns encoded messages. */
+export function serverStream<Request>(
   context: CallContext,
   name: string,
-  handle: (request: Request, call: Call) => AsyncIterable<Response>,
-): handleServerStreamingCall<Request, Response> {
+  handle: (request: Request, call: Call) => AsyncIterable<Uint8Array>,
+): handleServerStreamingCall<Request, Uint8Array> {
   return (call) => {
     const who = whoAsks(call, peerOf(call, context.gateways));
     const run = async () => {
@@ -81,23 +83,18 @@ export function serverStream<Request, Response>(
   };
 }
 
-/**
- * Writes until the end, or until the signal; then the source has to finish (its `finally` blocks run). Back-pressure is
- * here and nowhere else.
- */
-async function writeAll<Request, Response>(
-  call: ServerWritableStream<Request, Response>,
-  source: AsyncIterable<Response>,
+/** Writes until the end, or until the signal; then the source has to finish (its `finally` blocks run). */
+async function writeAll<Request>(
+  call: ServerWritableStream<Request, Uint8Array>,
+  source: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<void> {
-  for await (const message of source) {
-    if (signal.aborted) return;
-    // A slow reader stops the source here: one message waits, not a queue.
-    if (call.write(message)) continue;
-    await once(call, 'drain', { signal }).catch((error: unknown) => {
-      if (!signal.aborted) throw error;
-    });
-  }
+  let out: MessagesOut | undefined;
+  await eachOf(source, (message) => {
+    // An answer without a message has no headers of its own.
+    out ??= new MessagesOut(call, signal);
+    return out.write(message);
+  });
 }
 
 type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;

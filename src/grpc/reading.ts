@@ -21,6 +21,7 @@ import { type GetServerInfoResponse, ServerMode } from '../../generated/blockjob
 import type { BlockJobs, Call } from '../core/block-jobs.ts';
 import type { JobView } from '../core/job/job-view.ts';
 import type { ServerInfo } from '../core/server-info.ts';
+import { eachOf, Pushed } from '../lib/pushed.ts';
 import { fromForeignJob, fromJobView, fromLeftover } from './answers.ts';
 import { fromDomain } from './domain-answers.ts';
 import { toEnum } from './enums.ts';
@@ -55,9 +56,10 @@ export function readingOf(jobs: BlockJobs) {
       };
     },
     /** Encoded already: each event for all its watchers. */
-    watchJob: async function* (this: void, request: WatchJobRequest, call: Call): AsyncIterable<Uint8Array> {
-      for await (const event of jobs.watch(toWatchRequest(request), call)) yield event.encoded(encodeEvent);
-    },
+    watchJob: (request: WatchJobRequest, call: Call): AsyncIterable<Uint8Array> =>
+      new Pushed(async (take) => {
+        await eachOf(jobs.watch(toWatchRequest(request), call), (event) => take(event.encoded(encodeEvent)));
+      }),
     watchJobs: (request: WatchJobsRequest, call: Call): AsyncIterable<Uint8Array> =>
       encodedJobs(jobs, toWatchJobsRequest(request), call),
     listLeftovers: async (request: ListLeftoversRequest, call: Call): Promise<ListLeftoversResponse> => {

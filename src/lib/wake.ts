@@ -15,11 +15,17 @@ interface WaitOptions {
 export class Wake {
   #count = 0;
   #waiters = new Set<() => void>();
-  readonly #also: (() => void) | undefined;
+  readonly #listeners = new Set<() => void>();
 
   /** `also` is called at each change, too. */
   constructor(also?: () => void) {
-    this.#also = also;
+    if (also !== undefined) this.#listeners.add(also);
+  }
+
+  /** Calls the listener at each change, until disposed of. */
+  onChange(listener: () => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   /** The moment, to be taken before looking. */
@@ -32,7 +38,7 @@ export class Wake {
     const waiters = this.#waiters;
     this.#waiters = new Set();
     for (const wake of waiters) wake();
-    this.#also?.();
+    for (const listener of this.#listeners) listener();
   }
 
   /** Resolves when it is so, as is looked at after each change. Rejects with the signal's reason. */
@@ -59,22 +65,6 @@ export class Wake {
       this.#waiters.delete(resolve);
     }
   }
-}
-
-/** Several as one: a change of any of them. */
-export function anyOf(...wakes: readonly Wake[]): Changes {
-  const moment = () => wakes.reduce((sum, wake) => sum + wake.now, 0);
-  const after: Changes['after'] = async (since, options) => {
-    if (moment() !== since) return;
-    using wait = new LinkedAbort(options?.signal);
-    await Promise.race(wakes.map(async (wake) => await wake.after(wake.now, { ...options, signal: wait.signal })));
-  };
-  return {
-    get now() {
-      return moment();
-    },
-    after,
-  };
 }
 
 export class LinkedAbort implements Disposable {

@@ -1,10 +1,9 @@
 /** The source of a watched job, for all its watchers: a host's journal has one, and so does a stream from an agent. */
 import type { JobEvent } from '../core/job/job-event.ts';
-import type { Changes } from '../lib/wake.ts';
 
 export interface Feed {
-  /** Notified at another revision, at other progress, and at the reason for an early end. */
-  readonly changed: Changes;
+  /** Calls back at another revision, at other progress, and at the reason for an early end; until disposed of. */
+  onChange(look: () => void): Disposable;
   /** The first revision that is kept. */
   readonly oldest: number;
   /** The entry of a revision. Undefined if it does not exist yet. */

@@ -5,14 +5,13 @@ import { publicJob } from '../../core/job/job-view.ts';
 import type { JournalEntry } from '../../core/job/journal-entry.ts';
 import type { Progress } from '../../core/job/progress.ts';
 import { timestamp } from '../../lib/clock.ts';
-import { anyOf, type Changes, Wake } from '../../lib/wake.ts';
+import { Wake } from '../../lib/wake.ts';
 import type { Feed } from '../../watch/feed.ts';
 import type { Revision } from '../host/entry-order.ts';
 import type { Progresses } from '../job/progresses.ts';
 import type { JobLog } from '../journal/job-log.ts';
 
 export class WatchedJob implements Feed {
-  readonly changed: Changes;
   /** Progress of this job alone. */
   readonly #sampled = new Wake();
   readonly #log: JobLog;
@@ -23,7 +22,12 @@ export class WatchedJob implements Feed {
   constructor(log: JobLog, progresses: Pick<Progresses, 'of' | 'poll'>) {
     this.#log = log;
     this.#progresses = progresses;
-    this.changed = anyOf(log.changed, this.#sampled);
+  }
+
+  onChange(look: () => void): Disposable {
+    const both = new DisposableStack();
+    for (const wake of [this.#log.changed, this.#sampled]) both.use(wake.onChange(look));
+    return both;
   }
 
   /** The progress has changed. */

@@ -9,6 +9,7 @@ import type { JobView } from '../../core/job/job-view.ts';
 import type { JobsMessage } from '../../core/jobs-message.ts';
 import { BY_AGE, BY_NAME, OLDEST_FIRST, type Order, page, tokenForHosts } from '../../core/rules/list.ts';
 import { invalidField } from '../../core/rules/rule.ts';
+import { Pushed } from '../../lib/pushed.ts';
 import { Watches } from '../../watch/watches.ts';
 import type { Directory, Host } from '../directory/directory.ts';
 import { type Agent, Agents } from './agents.ts';
@@ -58,14 +59,16 @@ export class Fleet extends ByKind implements BlockJobs, Disposable {
     return { ...merged, ...together(all.answers.map(({ answer }) => answer)) };
   };
 
-  async *watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
-    CALLS.watch.check(request);
-    // Also determines the job of a disk, and hides jobs that the caller may not see.
-    const view = await this.getInfo(request.job, call);
-    const { job } = view.job.accepted;
-    const seen = { known: view, shown: async () => await Promise.resolve(view) };
-    const agentNow = async (asked: Call) => this.#agents.of((await this.#places.of(job, asked)).host);
-    yield* this.#watches.watch(seen, () => new SharedWatch(job, agentNow), request, call);
+  watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
+    return new Pushed(async (take) => {
+      CALLS.watch.check(request);
+      // Also determines the job of a disk, and hides jobs that the caller may not see.
+      const view = await this.getInfo(request.job, call);
+      const { job } = view.job.accepted;
+      const seen = { known: view, shown: async () => await Promise.resolve(view) };
+      const agentNow = async (asked: Call) => this.#agents.of((await this.#places.of(job, asked)).host);
+      await this.#watches.watch(seen, () => new SharedWatch(job, agentNow), request, call).to(take);
+    });
   }
 
   watchJobs(request: Requests['watchJobs'], call: Call): AsyncIterable<JobsMessage> {

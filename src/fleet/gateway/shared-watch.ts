@@ -22,7 +22,7 @@ const AGENT_IS_BACK_MS = 30_000;
 const AGAIN_MS = { first: 100, longest: 2000 };
 
 export class SharedWatch implements Feed {
-  readonly changed = new Wake();
+  readonly #changed = new Wake();
   readonly #job: string;
   readonly #agentNow: (call: Call) => Promise<Agent>;
   readonly #revisions: JobEvent[] = [];
@@ -40,6 +40,10 @@ export class SharedWatch implements Feed {
   constructor(job: string, agentNow: (call: Call) => Promise<Agent>) {
     this.#job = job;
     this.#agentNow = agentNow;
+  }
+
+  onChange(look: () => void): Disposable {
+    return this.#changed.onChange(look);
   }
 
   get oldest(): number {
@@ -88,7 +92,7 @@ export class SharedWatch implements Feed {
         const mayPass = error instanceof BlockJobError && isHostUnreachable(error);
         if (!mayPass || performance.now() - this.#lastHeard > AGENT_IS_BACK_MS) {
           this.#failed = error;
-          this.changed.notify();
+          this.#changed.notify();
           return;
         }
       }
@@ -127,6 +131,6 @@ export class SharedWatch implements Feed {
       // A sign of life, which is not passed on.
       return;
     }
-    this.changed.notify();
+    this.#changed.notify();
   }
 }

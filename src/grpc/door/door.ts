@@ -27,7 +27,7 @@ import {
   HEADER_LIST_BYTES,
   HEADERS,
   HELD_BYTES,
-  LASTING,
+  lastingOf,
   UNARY,
   WINDOW_BYTES,
 } from './limits.ts';
@@ -59,7 +59,7 @@ export class Door implements Disposable {
   readonly #sockets: Shares;
   readonly #open = new Set<Socket>();
   readonly #unary = new Shares(UNARY);
-  readonly #lasting = new Shares(LASTING);
+  readonly #lasting: Shares;
   readonly #arrivals = new Shares(ARRIVING);
   /** By the reason of the refusal: in a flood there is no time to build each again. */
   readonly #refusals = new Map<string, OutgoingHttpHeaders>();
@@ -73,6 +73,7 @@ export class Door implements Disposable {
     this.#inside = server as unknown as Inside;
     this.#options = options;
     this.#sockets = new Shares({ inAll: limits.connections, ofOne: limits.peerConnections });
+    this.#lasting = new Shares(lastingOf(limits));
     this.#tally = new Tally(log);
     Object.assign(this.#inside.commonServerOptions, {
       handshakeTimeout: HANDSHAKE_MS,
@@ -119,7 +120,7 @@ export class Door implements Disposable {
   #meet(session: ServerHttp2Session): void {
     const { limits } = this.#options;
     const isGateway = this.#options.isGateway?.(session) === true;
-    const streams = isGateway ? Math.max(LASTING.inAll, limits.streams) : limits.streams;
+    const streams = isGateway ? Math.max(limits.watches, limits.streams) : limits.streams;
     if (isGateway) session.settings({ maxConcurrentStreams: streams });
     const headerBytes = isGateway ? HEADER_LIST_BYTES.gateway : HEADER_LIST_BYTES.plain;
     const options = { streams, headerBytes, arrivals: this.#arrivals, waitsForPlaces: isGateway };

@@ -26,7 +26,9 @@ export const HEADERS = 64;
 export const HANDSHAKE_MS = 10_000;
 
 /** One address may have many watchers, for example a gateway: the rest is for others. */
-export const LASTING = { inAll: 3000, ofOne: 2500 };
+export function lastingOf({ watches }: CallerLimits): { readonly inAll: number; readonly ofOne: number } {
+  return { inAll: watches, ofOne: Math.ceil((watches * 5) / 6) };
+}
 export const UNARY = { inAll: 1000, ofOne: 500 };
 /** Requests that are read before they are complete; the others wait for their ends. */
 export const ARRIVING = { inAll: 200, ofOne: 100 };

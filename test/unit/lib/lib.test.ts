@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Lane } from '../../../src/lib/lane.ts';
 import { abortAfter, Timer } from '../../../src/lib/timer.ts';
-import { anyOf, LinkedAbort, Wake } from '../../../src/lib/wake.ts';
+import { LinkedAbort, Wake } from '../../../src/lib/wake.ts';
 
 afterEach(() => {
   vi.useRealTimers();
@@ -151,31 +151,18 @@ describe('a wake', () => {
   });
 });
 
-describe('several wakes as one', () => {
-  it('announce a change of any of them, also of one between the look and the wait', async () => {
-    const [one, two] = [new Wake(), new Wake()];
-    const both = anyOf(one, two);
-    for (const wake of [one, two]) {
-      const waiting = both.after(both.now);
-      wake.notify();
-      await waiting;
-      const before = both.now;
-      wake.notify();
-      await expect(both.after(before)).resolves.toBeUndefined();
-    }
-  });
-
-  it('leave nobody waiting at one for a change of the other, nor when the time is over', async () => {
-    const [one, two] = [new Wake(), new Wake()];
-    const both = anyOf(one, two);
-    const { signal } = new AbortController();
-    const waits = [vi.spyOn(one, 'after'), vi.spyOn(two, 'after')];
-    const waiting = both.after(both.now, { signal });
-    two.notify();
-    await waiting;
-    await both.after(both.now, { signal, timeoutMs: 1 });
-    await Promise.all(waits.flatMap(({ mock }) => mock.results.map(({ value }) => value as Promise<void>)));
-    expect(getEventListeners(signal, 'abort')).toEqual([]);
+describe('a listener of a wake', () => {
+  it('hears of each change until it is disposed of', () => {
+    const wake = new Wake();
+    let changes = 0;
+    const listening = wake.onChange(() => {
+      changes += 1;
+    });
+    wake.notify();
+    wake.notify();
+    listening[Symbol.dispose]();
+    wake.notify();
+    expect(changes).toBe(2);
   });
 });
 

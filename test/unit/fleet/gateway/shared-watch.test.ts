@@ -117,7 +117,8 @@ class SharedWatches {
 
   watch(known: JobView, asked: WatchRequest, call: Call): AsyncGenerator<JobEvent> {
     const shared = () => new SharedWatch(JOB, async () => await Promise.resolve(this.#script.agent));
-    return this.#watches.watch({ known, shown: async () => await Promise.resolve(known) }, shared, asked, call);
+    const now = { known, shown: async () => await Promise.resolve(known) };
+    return this.#watches.watch(now, shared, asked, call)[Symbol.asyncIterator]();
   }
 }
 
