@@ -13,6 +13,7 @@ import type { ServerInfo } from '../core/server-info.ts';
 import { momentOf } from '../lib/clock.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { eachOf } from '../lib/pushed.ts';
+import { endOf } from './ends.ts';
 import { MessagesOut } from './messages-out.ts';
 import { type Peer, peerOf } from './identity.ts';
 import type { OpenCalls } from './open-calls.ts';
@@ -84,13 +85,13 @@ export function serverStream<Request>(
 }
 
 /** Writes until the end, or until the signal; then the source has to finish (its `finally` blocks run). */
-async function writeAll<Request>(
+function writeAll<Request>(
   call: ServerWritableStream<Request, Uint8Array>,
   source: AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<void> {
   let out: MessagesOut | undefined;
-  await eachOf(source, (message) => {
+  return eachOf(source, (message) => {
     // An answer without a message has no headers of its own.
     out ??= new MessagesOut(call, signal);
     return out.write(message);
@@ -100,11 +101,7 @@ async function writeAll<Request>(
 type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
 
 function callOf(call: AnyCall, context: CallContext, serverEnds: AbortSignal): Call {
-  const asked = askedBy(call, peerOf(call, context.gateways), context);
-  const left = new AbortController();
-  // Comes when the caller has gone, at its deadline, and at the normal end, too; then nobody listens any more.
-  call.once('cancelled', () => left.abort());
-  return { ...asked, signal: AbortSignal.any([left.signal, serverEnds]) };
+  return { ...askedBy(call, peerOf(call, context.gateways), context), signal: endOf(call, serverEnds) };
 }
 
 /** Throws for a caller that gets no answer here. */

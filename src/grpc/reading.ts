@@ -57,9 +57,9 @@ export function readingOf(jobs: BlockJobs) {
     },
     /** Encoded already: each event for all its watchers. */
     watchJob: (request: WatchJobRequest, call: Call): AsyncIterable<Uint8Array> =>
-      new Pushed(async (take) => {
-        await eachOf(jobs.watch(toWatchRequest(request), call), (event) => take(event.encoded(encodeEvent)));
-      }),
+      new Pushed((take) =>
+        eachOf(jobs.watch(toWatchRequest(request), call), (event) => take(event.encoded(encodeEvent))),
+      ),
     watchJobs: (request: WatchJobsRequest, call: Call): AsyncIterable<Uint8Array> =>
       encodedJobs(jobs, toWatchJobsRequest(request), call),
     listLeftovers: async (request: ListLeftoversRequest, call: Call): Promise<ListLeftoversResponse> => {

@@ -32,9 +32,7 @@ export interface Observer {
 
 /** No observers. */
 export const NOBODY: Observer = {
-  async during(_doing, work) {
-    return await work();
-  },
+  during: (_doing, work) => work(),
 };
 
 /** An observer may be wrong: the work is done once nevertheless, with its own result. */
@@ -42,7 +40,7 @@ export function harmless(observer: Observer, complain: (error: unknown) => void)
   return {
     async during<T>(doing: Doing, work: () => Promise<T>): Promise<T> {
       let running: Promise<T> | undefined;
-      const once = async () => await (running ??= work());
+      const once = () => (running ??= work());
       try {
         return await observer.during(doing, once);
       } catch (error) {
@@ -54,12 +52,10 @@ export function harmless(observer: Observer, complain: (error: unknown) => void)
   };
 }
 
-/** Both observers, one around the other. */
+/** Both observers, one around the other. A stream is observed for hours, so nothing here waits beside it. */
 export function bothObservers(outer: Observer, inner: Observer): Observer {
   if (outer === NOBODY) return inner;
   return {
-    async during(doing, work) {
-      return await outer.during(doing, async () => await inner.during(doing, work));
-    },
+    during: (doing, work) => outer.during(doing, () => inner.during(doing, work)),
   };
 }

@@ -15,8 +15,8 @@ export class Pushed<Value> implements AsyncIterable<Value> {
   }
 
   /** Resolves after the last value. */
-  async to(take: Take<Value>): Promise<void> {
-    await this.#source(take);
+  to(take: Take<Value>): Promise<void> {
+    return this.#source(take);
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Value, void, undefined> {
@@ -58,11 +58,11 @@ export class Pushed<Value> implements AsyncIterable<Value> {
 }
 
 /** Pushes all values of a stream, whatever it is made of. */
-export async function eachOf<Value>(stream: AsyncIterable<Value>, take: Take<Value>): Promise<void> {
-  if (stream instanceof Pushed) {
-    await (stream as Pushed<Value>).to(take);
-    return;
-  }
+export function eachOf<Value>(stream: AsyncIterable<Value>, take: Take<Value>): Promise<void> {
+  return stream instanceof Pushed ? (stream as Pushed<Value>).to(take) : pullAll(stream, take);
+}
+
+async function pullAll<Value>(stream: AsyncIterable<Value>, take: Take<Value>): Promise<void> {
   for await (const value of stream) {
     const full = take(value);
     if (full !== undefined) await full;

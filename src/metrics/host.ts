@@ -68,8 +68,11 @@ export class HostMeters implements Observer {
     this.#lookAtEach(meters, look);
   }
 
-  async during<T>(doing: Doing, work: () => Promise<T>): Promise<T> {
-    if (doing.does !== 'qmp' && doing.does !== 'sync') return await work();
+  during<T>(doing: Doing, work: () => Promise<T>): Promise<T> {
+    return doing.does === 'qmp' || doing.does === 'sync' ? this.#timed(doing, work) : work();
+  }
+
+  async #timed<T>(doing: Extract<Doing, { does: 'qmp' | 'sync' }>, work: () => Promise<T>): Promise<T> {
     const began = performance.now();
     try {
       return await work();

@@ -5,11 +5,8 @@
  *   timer ──due────►    └─ of some cursors only
  */
 import { setImmediate } from 'node:timers/promises';
-import type { JobEvent } from '../core/job/job-event.ts';
-import type { WatchRequest } from '../core/requests.ts';
-import type { Take } from '../lib/pushed.ts';
 import { Timer } from '../lib/timer.ts';
-import { Cursor, type JobNow, live } from './cursor.ts';
+import { type Begin, Cursor, type CursorOptions } from './cursor.ts';
 import type { Feed } from './feed.ts';
 
 /** Others have their turn after so many. */
@@ -29,6 +26,9 @@ export class Crowd<Watched extends Feed> {
   #listening: Disposable | undefined;
   #timer: Timer | undefined;
   #timerMs = Infinity;
+  /** The revisions of the last round. */
+  #oldest = 0;
+  #latest = 0;
   #isChanged = false;
   #isLooking = false;
 
@@ -75,50 +75,40 @@ export class Crowd<Watched extends Feed> {
     before?.[Symbol.dispose]();
   }
 
-  /** Resolves after the event that ended the job, or when the caller has left. */
-  async follow(
-    now: JobNow,
-    { afterRevision, intervalMs }: Pick<WatchRequest, 'afterRevision'> & { readonly intervalMs: number },
-    signal: AbortSignal,
-    take: Take<JobEvent>,
-  ): Promise<void> {
-    const first = afterRevision === undefined ? live('SNAPSHOT', await now.shown(), 'the job as it is') : undefined;
-    if (first !== undefined) await take(first);
-    if (signal.aborted) return;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const due = (atMs: number) => this.#due(atMs);
-    const end = (why?: { readonly error: unknown }) => {
-      if (why === undefined) resolve();
-      else reject(why.error);
-    };
-    const cursor = new Cursor(this.feed, { now, afterRevision, intervalMs, take, due, end }, first);
+  /** The watcher leaves with the signal. */
+  follow(begin: Begin, options: Omit<CursorOptions, 'feed' | 'looked'>, signal: AbortSignal): Promise<void> {
+    const cursor = new Cursor(begin, { ...options, feed: this.feed, looked: this.#looked });
+    this.#cursors.add(cursor);
     const leave = () => cursor.end();
     signal.addEventListener('abort', leave, { once: true });
-    this.#cursors.add(cursor);
-    try {
-      cursor.look(performance.now());
-      due(cursor.dueMs);
-      await promise;
-    } finally {
+    if (signal.aborted) leave();
+    cursor.look(performance.now());
+    this.#looked(cursor);
+    return cursor.ended.finally(() => {
       this.#cursors.delete(cursor);
       signal.removeEventListener('abort', leave);
-    }
+    });
   }
 
-  /** All look after a change; otherwise those whose time has come. */
+  readonly #looked = ({ dueMs }: Cursor) => this.#due(dueMs);
+
+  /** New progress concerns those who take it now, a new entry concerns all, and the time those who are due. */
   async #look(): Promise<void> {
     if (this.#isLooking) return;
     this.#isLooking = true;
+    const { feed } = this;
     let [dueMs, nowMs] = [Infinity, 0];
     do {
       // After the one who reports the change, and as one look for several changes.
       await Promise.resolve();
-      const isForAll = this.#isChanged;
+      const isForAll = this.#oldest !== feed.oldest || this.#latest !== feed.latest || feed.failed !== undefined;
+      [this.#oldest, this.#latest] = [feed.oldest, feed.latest];
+      const isProgress = this.#isChanged;
       this.#isChanged = false;
       [dueMs, nowMs] = [Infinity, performance.now()];
       let looks = 0;
       for (const cursor of this.#cursors) {
-        if (isForAll || cursor.dueMs <= nowMs) {
+        if (isForAll || cursor.dueMs <= nowMs || (isProgress && cursor.takesProgress(nowMs))) {
           cursor.look(nowMs);
           looks += 1;
         }

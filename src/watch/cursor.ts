@@ -9,52 +9,60 @@ import type { Take } from '../lib/pushed.ts';
 import type { Feed } from './feed.ts';
 import { HEARTBEAT_MS } from './follow-jobs.ts';
 
-/** The job when the watch begins. */
-export interface JobNow {
-  /** The job after its last entry. */
-  readonly known: JobView;
-  /** The job as callers see it now; the journal of an ended job may be out of date. */
-  readonly shown: () => Promise<JobView>;
+/** Where a watcher begins. */
+export interface Begin {
+  /** The last revision that it has. */
+  readonly at: number;
+  /** The job at that revision, if it was sent. */
+  readonly sent: JobView | undefined;
 }
 
-export interface Watching {
-  readonly now: JobNow;
-  readonly afterRevision: number | undefined;
+export interface CursorOptions {
+  readonly feed: Feed;
+  /** The job as callers see it now; the journal of an ended job may be out of date. */
+  readonly shown: () => Promise<JobView>;
   /** The least time between two PROGRESS. */
   readonly intervalMs: number;
   readonly take: Take<JobEvent>;
-  /** Called after it has looked by itself: when it has to be looked at again. */
-  readonly due: (atMs: number) => void;
-  /** Called once: after the event that ended the job, or with the reason for an early end. */
-  readonly end: (why?: { readonly error: unknown }) => void;
+  /** Called after it has looked by itself. */
+  readonly looked: (cursor: Cursor) => void;
 }
 
 export class Cursor {
-  readonly #feed: Feed;
-  readonly #watching: Watching;
-  /** The last revision that it has. */
+  readonly #options: CursorOptions;
+  readonly #ended = Promise.withResolvers<void>();
   #at: number;
   /** The last view that it was sent. A watcher that is cut off resumes by its revision, so it gets no later one. */
   #sent: JobView | undefined;
   #sentMs = performance.now();
-  #progressMs = -Infinity;
+  /** From when on it takes progress. */
+  #freeMs = 0;
   #dueMs = Infinity;
   /** Its reader does not take more, or it waits for what it sends next. */
   #isBusy = false;
   #isOver = false;
 
-  /** `first`: what it was sent at the beginning. */
-  constructor(feed: Feed, watching: Watching, first: JobEvent | undefined) {
-    this.#feed = feed;
-    this.#watching = watching;
-    const begin = first ?? watching.now.known;
-    this.#at = watching.afterRevision ?? begin.job.revision;
-    this.#sent = this.#at === begin.job.revision ? begin : undefined;
+  constructor({ at, sent }: Begin, options: CursorOptions) {
+    this.#options = options;
+    this.#at = at;
+    this.#sent = sent;
+  }
+
+  /** Resolves after the event that ended the job, or when its caller has left. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
   /** When it has something to send if nothing changes until then. */
   get dueMs(): number {
     return this.#dueMs;
+  }
+
+  /** Whether it takes new progress now. Otherwise it is due as soon as it does. */
+  takesProgress(nowMs: number): boolean {
+    if (this.#freeMs <= nowMs) return true;
+    this.#dueMs = Math.min(this.#dueMs, this.#freeMs);
+    return false;
   }
 
   /** Sends all that its reader takes at once. */
@@ -63,20 +71,24 @@ export class Cursor {
     try {
       while (!this.#isBusy && !this.#isOver) if (!this.#next(nowMs)) return;
     } catch (error) {
-      this.end({ error });
+      this.#fail(error);
     }
   }
 
-  end(why?: { readonly error: unknown }): void {
-    if (this.#isOver) return;
+  end(): void {
     this.#isOver = true;
     this.#dueMs = Infinity;
-    this.#watching.end(why);
+    this.#ended.resolve();
+  }
+
+  #fail(error: unknown): void {
+    this.#ended.reject(error);
+    this.end();
   }
 
   /** Whether it sent something. */
   #next(nowMs: number): boolean {
-    const feed = this.#feed;
+    const { feed } = this.#options;
     if (this.#at < feed.oldest - 1) {
       this.#at = feed.oldest - 1;
       this.#busyWith(this.#tellCompacted(feed.oldest));
@@ -85,6 +97,7 @@ export class Cursor {
     const next = feed.at(this.#at + 1);
     if (next !== undefined) {
       this.#at += 1;
+      this.#sent = next;
       this.#send(next, nowMs);
       return true;
     }
@@ -94,17 +107,18 @@ export class Cursor {
       return false;
     }
     if (feed.failed !== undefined) throw feed.failed;
-    const latest = feed.progress?.job.revision === this.#at ? feed.progress : undefined;
+    const { progress } = feed;
+    const latest = progress?.job.revision === this.#at ? progress : undefined;
     const isNew = latest !== undefined && latest.progress !== sent?.progress;
-    const progressMs = isNew ? this.#progressMs + this.#watching.intervalMs : Infinity;
-    if (isNew && progressMs <= nowMs) {
-      this.#progressMs = nowMs;
+    if (isNew && this.#freeMs <= nowMs) {
+      this.#freeMs = nowMs + this.#options.intervalMs;
+      this.#sent = latest;
       this.#send(latest, nowMs);
       return true;
     }
     const beatMs = this.#sentMs + HEARTBEAT_MS;
     if (beatMs > nowMs) {
-      this.#dueMs = Math.min(progressMs, beatMs);
+      this.#dueMs = isNew ? Math.min(this.#freeMs, beatMs) : beatMs;
       return false;
     }
     const now = latest ?? sent;
@@ -114,10 +128,8 @@ export class Cursor {
   }
 
   #send(event: JobEvent, nowMs: number): void {
-    // A sign of life tells no numbers that have to wait for their time.
-    if (event.type !== 'HEARTBEAT') this.#sent = event;
     this.#sentMs = nowMs;
-    const full = this.#watching.take(event);
+    const full = this.#options.take(event);
     if (full !== undefined) this.#busyWith(full);
   }
 
@@ -127,18 +139,18 @@ export class Cursor {
       () => {
         this.#isBusy = false;
         this.look(performance.now());
-        this.#watching.due(this.#dueMs);
+        this.#options.looked(this);
       },
-      (error: unknown) => this.end({ error }),
+      (error: unknown) => this.#fail(error),
     );
   }
 
   async #tellCompacted(oldest: number): Promise<void> {
-    const { job } = await this.#watching.now.shown();
-    const view = { job, progress: undefined };
+    const { job } = await this.#options.shown();
     if (this.#isOver) return;
     this.#sentMs = performance.now();
-    await this.#watching.take(live('COMPACTED', view, 'earlier revisions are not kept any more', oldest));
+    const view = { job, progress: undefined };
+    await this.#options.take(live('COMPACTED', view, 'earlier revisions are not kept any more', oldest));
   }
 }
 

@@ -6,6 +6,8 @@ export interface Feed {
   onChange(look: () => void): Disposable;
   /** The first revision that is kept. */
   readonly oldest: number;
+  /** The last revision. */
+  readonly latest: number;
   /** The entry of a revision. Undefined if it does not exist yet. */
   at(revision: number): JobEvent | undefined;
   /** The latest entry, with the job after it. */

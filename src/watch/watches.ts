@@ -2,12 +2,21 @@
 import type { Call } from '../core/block-jobs.ts';
 import { fail } from '../core/errors.ts';
 import type { JobEvent } from '../core/job/job-event.ts';
+import type { JobView } from '../core/job/job-view.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { progressIntervalMs } from '../core/rules/list.ts';
-import { Pushed } from '../lib/pushed.ts';
+import { Pushed, type Take } from '../lib/pushed.ts';
 import { Crowd } from './crowd.ts';
-import type { JobNow } from './cursor.ts';
+import { type Begin, live } from './cursor.ts';
 import type { Feed } from './feed.ts';
+
+/** The job when the watch begins. */
+export interface JobNow {
+  /** The job after its last entry. */
+  readonly known: JobView;
+  /** The job as callers see it now; the journal of an ended job may be out of date. */
+  readonly shown: () => Promise<JobView>;
+}
 
 export class Watches<Watched extends Feed> {
   readonly #limit: number;
@@ -34,27 +43,39 @@ export class Watches<Watched extends Feed> {
   }
 
   /** Fails with REVISION_UNKNOWN, TOO_MANY_WATCHERS. */
-  watch(now: JobNow, open: () => Watched, request: WatchRequest, { signal }: Call): Pushed<JobEvent> {
+  watch({ known, shown }: JobNow, open: () => Watched, request: WatchRequest, { signal }: Call): Pushed<JobEvent> {
     return new Pushed(async (take) => {
-      const { accepted, revision: last } = now.known.job;
+      const { accepted, revision: last } = known.job;
       const { job } = accepted;
       const { afterRevision } = request;
       const intervalMs = progressIntervalMs(request);
       if (afterRevision !== undefined && afterRevision > last) {
         fail('REVISION_UNKNOWN', { job, revision: afterRevision, last });
       }
-      const known = this.#watched.get(job);
+      const before = this.#watched.get(job);
       // A failed feed stays for the watchers that have not read its error yet.
-      const crowd = known === undefined || known.feed.failed !== undefined ? new Crowd(open()) : known;
+      const crowd = before === undefined || before.feed.failed !== undefined ? new Crowd(open()) : before;
       if (crowd.watchers >= this.#limit) fail('TOO_MANY_WATCHERS', { job, limit: this.#limit });
       this.#watched.set(job, crowd);
       const part = crowd.enter(intervalMs);
       try {
-        await crowd.follow(now, { afterRevision, intervalMs }, signal, take);
+        const begun = afterRevision === undefined ? snapshot(shown, take) : Promise.resolve(after(afterRevision, known));
+        // Not awaited here: what it begins with would be kept for as long as it lasts.
+        await begun.then((begin) => crowd.follow(begin, { shown, intervalMs, take }, signal));
       } finally {
         part[Symbol.dispose]();
         if (crowd.watchers === 0 && this.#watched.get(job) === crowd) this.#watched.delete(job);
       }
     });
   }
+}
+
+async function snapshot(shown: JobNow['shown'], take: Take<JobEvent>): Promise<Begin> {
+  const first = live('SNAPSHOT', await shown(), 'the job as it is');
+  await take(first);
+  return { at: first.job.revision, sent: first };
+}
+
+function after(revision: number, known: JobView): Begin {
+  return { at: revision, sent: revision === known.job.revision ? known : undefined };
 }

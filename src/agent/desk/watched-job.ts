@@ -39,6 +39,10 @@ export class WatchedJob implements Feed {
     return this.#log.oldest;
   }
 
+  get latest(): number {
+    return this.#log.job.revision;
+  }
+
   at(revision: number): JobEvent | undefined {
     const found = this.#log.at(revision);
     if (found === undefined) return undefined;

@@ -50,6 +50,10 @@ export class SharedWatch implements Feed {
     return this.#oldest;
   }
 
+  get latest(): number {
+    return this.#revisions.at(-1)?.job.revision ?? this.#oldest - 1;
+  }
+
   at(revision: number): JobEvent | undefined {
     return this.#revisions[revision - this.#oldest];
   }
@@ -102,15 +106,11 @@ export class SharedWatch implements Feed {
     }
   }
 
-  get #latest(): number {
-    return this.#revisions.at(-1)?.job.revision ?? this.#oldest - 1;
-  }
-
   async #read(call: Call): Promise<void> {
     const agent = await this.#agentNow(call);
     const request: WatchRequest = {
       job: { jobId: this.#job },
-      afterRevision: this.#latest,
+      afterRevision: this.latest,
       progressIntervalMs: this.#intervalMs,
     };
     for await (const event of agent.watch(request, call)) {
@@ -126,7 +126,7 @@ export class SharedWatch implements Feed {
       this.#revisions.length = 0;
       this.#oldest = event.oldestRevision ?? 1;
       // Not by its type: a newer agent may have others.
-    } else if (event.job.revision > this.#latest) this.#revisions.push(event);
+    } else if (event.job.revision > this.latest) this.#revisions.push(event);
     else {
       // A sign of life, which is not passed on.
       return;
