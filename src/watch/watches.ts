@@ -59,7 +59,8 @@ export class Watches<Watched extends Feed> {
       this.#watched.set(job, crowd);
       const part = crowd.enter(intervalMs);
       try {
-        const begun = afterRevision === undefined ? snapshot(shown, take) : Promise.resolve(after(afterRevision, known));
+        const begun =
+          afterRevision === undefined ? snapshot(shown, take) : Promise.resolve(after(afterRevision, known));
         // Not awaited here: what it begins with would be kept for as long as it lasts.
         await begun.then((begin) => crowd.follow(begin, { shown, intervalMs, take }, signal));
       } finally {

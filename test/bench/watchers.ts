@@ -214,7 +214,10 @@ async function ours(load: Load): Promise<Measured> {
     destination: { target },
     bandwidthBytesPerSecond: 65_536n,
   });
-  const progressInterval = { seconds: BigInt(Math.floor(load.intervalMs / 1000)), nanos: (load.intervalMs % 1000) * 1e6 };
+  const progressInterval = {
+    seconds: BigInt(Math.floor(load.intervalMs / 1000)),
+    nanos: (load.intervalMs % 1000) * 1e6,
+  };
   const request = WatchJobRequest.encode(WatchJobRequest.fromPartial({ job: byId(id), progressInterval })).finish();
   const port = present(site.service.address.split(':').at(-1));
   const measured = await watched(site.service, port, request, load);

@@ -339,6 +339,15 @@ describe('calls', () => {
     other.close();
   });
 
+  test('the watches of one address are five sixths of all', async () => {
+    await using server = await serving('tcp', watched, { watches: 6 });
+    const watches = Array.from({ length: 5 }, () => server.jobs.watchJob(WATCH));
+    await Promise.all(watches.map(async (watch) => await once(watch, 'data')));
+    const { error } = await collect(server.jobs.watchJob(WATCH));
+    expect(refusalOf(error)).toMatchObject({ code: status.RESOURCE_EXHAUSTED, reason: 'TOO_MANY_CALLS' });
+    for (const one of watches) one.on('error', () => undefined).cancel();
+  });
+
   test('that begin and do not continue are ended', async () => {
     await using server = await serving('tcp', listed, { requestMs: 300 });
     const client = connectHttp2(`http://${server.address}`);

@@ -62,8 +62,8 @@ class Told {
       this.refreshed += 1;
       return await Promise.resolve({ job: publicJob(this.#log.job), progress: this.of() });
     };
-    const watched = this.#watches.watch({ known, shown }, () => new WatchedJob(this.#log, this), request, { signal });
-    return watched[Symbol.asyncIterator]();
+    const events = this.#watches.watch({ known, shown }, () => new WatchedJob(this.#log, this), request, { signal });
+    return events[Symbol.asyncIterator]();
   }
 }
 
