@@ -4,7 +4,6 @@
  *   feed ──changed──► round: each cursor looks, some hundred in a turn ──► watchers
  *   timer ──due────►    └─ of some cursors only
  */
-import { setImmediate } from 'node:timers/promises';
 import { Timer } from '../lib/timer.ts';
 import { type Begin, Cursor, type CursorOptions } from './cursor.ts';
 import type { Feed } from './feed.ts';
@@ -115,7 +114,7 @@ export class Crowd<Watched extends Feed> {
         dueMs = Math.min(dueMs, cursor.dueMs);
         if (looks < AT_ONCE) continue;
         looks = 0;
-        await setImmediate();
+        await new Promise((resolve) => setImmediate(resolve));
         nowMs = performance.now();
       }
     } while (this.#isChanged);
