@@ -1,7 +1,7 @@
 /**
  * make bench: the costs of many watchers of one job, and beside them those of a bare grpc-js server that writes one
  * buffer, encoded once, to as many streams. Both have the same clients, in processes of their own, which only count.
- * `WATCHERS=2000` has fewer than 10,000.
+ * `WATCHERS=2000` has fewer than 10,000, and `QUIET=9000` waits less than a minute.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -15,6 +15,7 @@ import { present } from '../support/checks.ts';
 import { callHeaders, FLAG, frame, message, SETTING, settings, TYPE, uint32 } from '../support/hostile/http2-frames.ts';
 import { useOf } from '../support/memory.ts';
 import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
+import { setup } from '../support/service/bundle.ts';
 import { byId } from '../support/service/caller.ts';
 import type { Figure } from './figure.ts';
 
@@ -236,6 +237,15 @@ async function peers(load: Load, messageBytes: number): Promise<Measured> {
 
 /** One round: each load with the service, and then with the peer. */
 export async function measure(): Promise<readonly Figure[]> {
+  const remove = await setup();
+  try {
+    return await oneRound();
+  } finally {
+    await remove?.();
+  }
+}
+
+async function oneRound(): Promise<readonly Figure[]> {
   const figures: Figure[] = [];
   const loads = [
     { watchers: MANY, intervalMs: 1000 },
@@ -245,16 +255,16 @@ export async function measure(): Promise<readonly Figure[]> {
     const what = `${load.watchers} watchers of one job, ${1000 / load.intervalMs} messages a second each`;
     const us = await ours(load);
     const peer = await peers(load, us.messageBytes);
-    for (const [by, measured] of [
+    for (const [by, one] of [
       ['blockjobd', us],
       ['bare grpc-js', peer],
     ] as const) {
       const tell = (unit: string, value: number) => figures.push({ what, by, unit, values: [value] });
-      tell('messages a second', measured.perSecond);
-      tell('% of a core', measured.coreShare);
-      tell('messages a second of a core', measured.messagesPerCpuSecond);
-      tell('MiB after a minute', measured.residentMib);
-      tell('KiB a watcher', measured.kibEach);
+      tell('messages a second', one.perSecond);
+      tell('% of a core', one.coreShare);
+      tell('messages a second of a core', one.messagesPerCpuSecond);
+      tell('MiB after a minute', one.residentMib);
+      tell('KiB a watcher', one.kibEach);
     }
   }
   return figures;
