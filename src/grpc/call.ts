@@ -13,9 +13,8 @@ import type { ServerInfo } from '../core/server-info.ts';
 import { momentOf } from '../lib/clock.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { eachOf } from '../lib/pushed.ts';
-import { endOf } from './ends.ts';
-import { MessagesOut } from './messages-out.ts';
 import { type Peer, peerOf } from './identity.ts';
+import { MessagesOut } from './messages-out.ts';
 import type { OpenCalls } from './open-calls.ts';
 import type { Refusals } from './refusals.ts';
 import { answerTo, hiddenBy, reasonIn } from './status.ts';
@@ -32,7 +31,7 @@ export interface CallContext {
   /** No other caller is answered. */
   readonly onlyGateways: boolean;
   /** Both end with DRAINING as their reason: streams when the server begins to shut down, calls at the end. */
-  readonly endStreams: AbortSignal;
+  readonly streams: OpenCalls;
   readonly calls: OpenCalls;
 }
 
@@ -56,14 +55,17 @@ export function serverStream<Request>(
   handle: (request: Request, call: Call) => AsyncIterable<Uint8Array>,
 ): handleServerStreamingCall<Request, Uint8Array> {
   return (call) => {
-    const who = whoAsks(call, peerOf(call, context.gateways));
+    const peer = peerOf(call, context.gateways);
+    const who = whoAsks(call, peer);
     const run = async () => {
       try {
         throwIfRefused(call.request);
-        const asked = callOf(call, context, context.endStreams);
-        await writeAll(call, handle(call.request, asked), asked.signal);
+        const asked = askedBy(call, peer, context);
+        using open = context.streams.begin(call);
+        const { signal } = open;
+        await writeAll(call, handle(call.request, { ...asked, signal }), signal);
         // The watcher resumes by revision if this ends too early.
-        context.endStreams.throwIfAborted();
+        signal.throwIfAborted();
       } catch (error) {
         if (call.cancelled) throw error;
         const answer = answerTo(error, context.log);
@@ -99,10 +101,6 @@ function writeAll<Request>(
 }
 
 type AnyCall = ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>;
-
-function callOf(call: AnyCall, context: CallContext, serverEnds: AbortSignal): Call {
-  return { ...askedBy(call, peerOf(call, context.gateways), context), signal: endOf(call, serverEnds) };
-}
 
 /** Throws for a caller that gets no answer here. */
 export function askedBy(

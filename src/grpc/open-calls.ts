@@ -1,16 +1,21 @@
 /**
- * The unary calls that are being answered. Each has one signal, for its caller and for the end of the server: a signal
- * that is composed of others costs as much as the rest of a short call.
+ * The calls that are being answered. Each has one signal, for its caller and for the end of the server: a signal that
+ * is composed of others costs as much as the rest of a short call, and is larger than the rest of a watch.
  */
+interface Leaving {
+  once(event: 'cancelled', listener: () => void): unknown;
+}
+
 export class OpenCalls {
   readonly #open = new Set<OpenCall>();
   #ended: { readonly reason: unknown } | undefined;
 
-  /** Disposed when it has been answered. */
-  begin(): OpenCall {
-    const call = new OpenCall(this.#open);
-    if (this.#ended !== undefined) call.end(this.#ended.reason);
-    return call;
+  /** Disposed when it has been answered. `onEnd`: it ends before its answer, for this reason. */
+  begin(call: Leaving, onEnd: (reason: unknown) => void = () => undefined): OpenCall {
+    const open = new OpenCall(this.#open, onEnd);
+    call.once('cancelled', () => open.end());
+    if (this.#ended !== undefined) open.end(this.#ended.reason);
+    return open;
   }
 
   /** Ends all of them, and those that begin later. */
@@ -22,11 +27,12 @@ export class OpenCalls {
 
 class OpenCall implements Disposable {
   readonly #controller = new AbortController();
-  readonly #end = Promise.withResolvers<never>();
   readonly #open: Set<OpenCall>;
+  readonly #onEnd: (reason: unknown) => void;
 
-  constructor(open: Set<OpenCall>) {
+  constructor(open: Set<OpenCall>, onEnd: (reason: unknown) => void) {
     this.#open = open;
+    this.#onEnd = onEnd;
     open.add(this);
   }
 
@@ -34,16 +40,11 @@ class OpenCall implements Disposable {
     return this.#controller.signal;
   }
 
-  /** Rejects when the call ends before its answer. */
-  get ended(): Promise<never> {
-    return this.#end.promise;
-  }
-
   /** Without effect once it has been answered: gRPC reports the end of each call as if its caller had left. */
   end(reason?: unknown): void {
     if (!this.#open.has(this)) return;
     this.#controller.abort(reason);
-    this.#end.reject(this.signal.reason);
+    this.#onEnd(this.signal.reason);
   }
 
   [Symbol.dispose](): void {

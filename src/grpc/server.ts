@@ -84,7 +84,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
   } = options;
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   setLogVerbosity(logVerbosity.NONE);
-  const endStreams = new AbortController();
+  const streams = new OpenCalls();
   const calls = new OpenCalls();
   const refusals = new Refusals(log);
   const context = {
@@ -94,7 +94,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
     info,
     gateways: new Set(gateways),
     onlyGateways,
-    endStreams: endStreams.signal,
+    streams,
     calls,
   };
   const server = new Server({
@@ -126,7 +126,7 @@ export async function serve(jobs: BlockJobs, options: ServeOptions): Promise<Run
         server.tryShutdown(() => resolve());
       });
       const draining = new BlockJobError(failure('DRAINING', {}));
-      endStreams.abort(draining);
+      streams.end(draining);
       const timers = [
         new Timer(() => calls.end(draining), graceMs),
         // A caller that does not read its answer by then does not get one.

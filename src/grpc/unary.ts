@@ -82,7 +82,7 @@ async function answered<Response>(
   call: Pick<ServerUnaryCall<unknown, unknown>, 'once'>,
   work: (signal: AbortSignal) => Promise<Response>,
 ): Promise<Response> {
-  using open = calls.begin();
-  call.once('cancelled', () => open.end());
-  return await Promise.race([work(open.signal), open.ended]);
+  const ended = Promise.withResolvers<never>();
+  using open = calls.begin(call, ended.reject);
+  return await Promise.race([work(open.signal), ended.promise]);
 }

@@ -32,7 +32,6 @@ test('10,000 refused calls with fields of 60 KB: the log grows by less than 100 
   const lines: string[] = [];
   const log = logInto({ write: (line) => void lines.push(line) }, { level: 'info' });
   using refusals = new Refusals(log);
-  const never = new AbortController().signal;
   const handler = unary<StartCopyRequest, never>(
     {
       log,
@@ -41,7 +40,7 @@ test('10,000 refused calls with fields of 60 KB: the log grows by less than 100 
       info: { host: 'host1', version: '0.1.0' },
       gateways: new Set(),
       onlyGateways: false,
-      endStreams: never,
+      streams: new OpenCalls(),
       calls: new OpenCalls(),
     },
     'StartCopy',
