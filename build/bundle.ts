@@ -20,14 +20,14 @@ const LATE_STUBS = `makeGenericClientConstructor: (...made) => {
 /** gRPC is loaded at its first use: it takes as long as the rest of the command, which needs it only for calls. */
 const LATE_GRPC: Plugin = {
   name: 'late gRPC',
-  setup: ({ onLoad, onResolve }) => {
+  setup: (command) => {
     const [filter, namespace] = [new RegExp(`^${GRPC}$`), 'late'];
-    onResolve({ filter }, ({ namespace: asker }) => (asker === namespace ? undefined : { path: GRPC, namespace }));
+    command.onResolve({ filter }, ({ namespace: asker }) => (asker === namespace ? undefined : { path: GRPC, namespace }));
     const names = Object.keys(grpc).filter((name) => !LATE_STUBS.startsWith(name));
     const getters = names.map((name) => `get ${name}() { return load().${name}; }`);
     const members = [...getters, LATE_STUBS].join(',\n');
     const contents = `let loaded;\nconst load = () => (loaded ??= require('${GRPC}'));\nmodule.exports = {\n${members}\n};`;
-    onLoad({ filter, namespace }, () => ({ contents, resolveDir: import.meta.dirname }));
+    command.onLoad({ filter, namespace }, () => ({ contents, resolveDir: import.meta.dirname }));
   },
 };
 

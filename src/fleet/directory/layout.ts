@@ -15,7 +15,7 @@ const ROOT = '/blockjob/v1/';
 export const HOSTS = `${ROOT}hosts/`;
 export const DOMAINS = `${ROOT}domains/`;
 /** Almost all ids are UUIDs. */
-export const DOMAIN_CUTS = [...'123456789abcdef'];
+export const DOMAIN_CUTS = '123456789abcdef'.split('');
 
 /** The domains of a host, by its own entry. */
 export interface OwnedList {
