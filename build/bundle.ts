@@ -22,7 +22,9 @@ const LATE_GRPC: Plugin = {
   name: 'late gRPC',
   setup: (command) => {
     const [filter, namespace] = [new RegExp(`^${GRPC}$`), 'late'];
-    command.onResolve({ filter }, ({ namespace: asker }) => (asker === namespace ? undefined : { path: GRPC, namespace }));
+    command.onResolve({ filter }, ({ namespace: asker }) =>
+      asker === namespace ? undefined : { path: GRPC, namespace },
+    );
     const names = Object.keys(grpc).filter((name) => !LATE_STUBS.startsWith(name));
     const getters = names.map((name) => `get ${name}() { return load().${name}; }`);
     const members = [...getters, LATE_STUBS].join(',\n');

@@ -168,17 +168,3 @@ export async function measure(): Promise<readonly Figure[]> {
   for (const size of SIZES) figures.push(...(await measureFleet(size)));
   return figures;
 }
-
-function quantile(values: readonly number[], share: number): string {
-  const sorted = values.toSorted((a, b) => a - b);
-  return present(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]).toFixed(2);
-}
-
-if (import.meta.main) {
-  process.stdout.write('| what | by | unit | least | median | 99 % |\n|---|---|---|---|---|---|\n');
-  for (const { what, by, unit, values } of await measure()) {
-    process.stdout.write(
-      `| ${what} | ${by} | ${unit} | ${quantile(values, 0)} | ${quantile(values, 0.5)} | ${quantile(values, 0.99)} |\n`,
-    );
-  }
-}

@@ -21,6 +21,8 @@ import { Libvirt } from '../support/real-qemu/libvirt.ts';
 import { run, testDir } from '../support/real-qemu/qemu.ts';
 import { byId, call } from '../support/service/caller.ts';
 import type { Figure } from './figure.ts';
+import { median } from './statistics.ts';
+import { rounds } from './turns.ts';
 
 const ROUNDS = 6;
 /** The questions of one caller in one round. */
@@ -151,10 +153,6 @@ async function asked(client: ChildProcess, work: Work): Promise<Answer> {
   return answer;
 }
 
-function median(samples: readonly number[]): number {
-  return present(samples.toSorted((a, b) => a - b)[Math.floor(samples.length / 2)]);
-}
-
 /** A copy that is READY, in a libvirt of its own. */
 async function libvirtJob(held: AsyncDisposableStack): Promise<() => Promise<readonly number[]>> {
   const libvirt = held.use(await Libvirt.start());
@@ -201,7 +199,7 @@ export async function measure(): Promise<readonly Figure[]> {
     if (round > 0) figure.values.push(value);
   };
   let round = 0;
-  for (; round <= ROUNDS; round += 1) {
+  for (; round <= rounds(ROUNDS); round += 1) {
     const one = 'GetInfo, one caller';
     for (const { by, address: at, pid } of servers) {
       const before = useOf({ pid });
@@ -231,8 +229,4 @@ if (import.meta.main) {
   const [role] = process.argv.slice(2);
   if (role === 'client') await beClient();
   if (role === 'echo') await beEcho();
-  for (const { what, by, unit, values } of await measure()) {
-    const [least, most] = [Math.min(...values), Math.max(...values)].map((value) => value.toPrecision(4));
-    process.stdout.write(`| ${what} | ${by} | ${median(values).toPrecision(4)} ${unit} | ${least} to ${most} |\n`);
-  }
 }

@@ -37,6 +37,16 @@ export const ROWS: readonly Row[] = [
     ],
   },
   {
+    name: 'trips',
+    load: async () => await import('./trips.ts'),
+    heads: ['of a copy of 4 MiB', 'by'],
+    peers: ['bare QMP'],
+    goals: [
+      { what: 'StartCopy answered', by: 'a connected client', unit: 'ms', median: 12 },
+      { what: 'READY until the pivot is answered', by: 'a connected client', unit: 'ms', median: 8, most: 40 },
+    ],
+  },
+  {
     name: 'command',
     load: async () => await import('./command.ts'),
     heads: ['`blockjob --version`', 'by'],
@@ -47,11 +57,72 @@ export const ROWS: readonly Row[] = [
     ]),
   },
   {
+    name: 'questions',
+    load: async () => await import('./questions.ts'),
+    heads: ['call', 'by'],
+    peers: [
+      'query-block-jobs by bare QMP',
+      'virDomainGetBlockJobInfo from Python',
+      'a gRPC server that sends the same bytes',
+    ],
+    goals: [
+      { what: 'GetInfo, one caller', by: 'this service', unit: 'ms', median: 0.5 },
+      ...['one connection', '8 connections'].map((on) => ({
+        what: `GetInfo, 64 callers on ${on}`,
+        by: 'this service',
+        unit: 'calls a second a core',
+        median: 7000,
+      })),
+    ],
+  },
+  {
+    name: 'watchers',
+    load: async () => await import('./watchers.ts'),
+    heads: ['watchers', 'by'],
+    peers: ['bare grpc-js'],
+    goals: [
+      {
+        what: '10000 watchers of one job, 1 messages a second each',
+        by: 'blockjobd',
+        unit: '% of a core',
+        median: 100,
+      },
+      {
+        what: '10000 watchers of one job, 1 messages a second each',
+        by: 'blockjobd',
+        unit: 'MiB after a minute',
+        median: 400,
+      },
+      {
+        what: '2000 watchers of one job, 10 messages a second each',
+        by: 'blockjobd',
+        unit: 'messages a second of a core',
+        median: 60_000,
+      },
+    ],
+  },
+  {
     name: 'deep',
     load: async () => await import('./deep.ts'),
     heads: ['images in its chain', 'by'],
     peers: ['bare QMP'],
     goals: [],
+  },
+  {
+    name: 'fleet',
+    load: async () => await import('./fleet.ts'),
+    heads: ['work, and size of the fleet', 'by'],
+    peers: ['with an empty directory', 'the agent directly'],
+    goals: [
+      { what: 'serves after, 10000 hosts × 50 VMs', by: 'blockjobd gateway', unit: 'ms', median: 8000 },
+      { what: 'memory after a minute, 10000 hosts × 50 VMs', by: 'blockjobd gateway', unit: 'MiB', median: 1229 },
+      {
+        what: 'GetInfo, 1000 hosts × 50 VMs',
+        by: 'through a gateway',
+        unit: 'ms',
+        ratios: { 'the agent directly': 1.5 },
+      },
+    ],
   },
   {
     name: 'floods',

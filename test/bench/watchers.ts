@@ -15,7 +15,6 @@ import { present } from '../support/checks.ts';
 import { callHeaders, FLAG, frame, message, SETTING, settings, TYPE, uint32 } from '../support/hostile/http2-frames.ts';
 import { useOf } from '../support/memory.ts';
 import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
-import { setup } from '../support/service/bundle.ts';
 import { byId } from '../support/service/caller.ts';
 import type { Figure } from './figure.ts';
 
@@ -237,15 +236,6 @@ async function peers(load: Load, messageBytes: number): Promise<Measured> {
 
 /** One round: each load with the service, and then with the peer. */
 export async function measure(): Promise<readonly Figure[]> {
-  const remove = await setup();
-  try {
-    return await oneRound();
-  } finally {
-    await remove?.();
-  }
-}
-
-async function oneRound(): Promise<readonly Figure[]> {
   const figures: Figure[] = [];
   const loads = [
     { watchers: MANY, intervalMs: 1000 },
@@ -273,10 +263,5 @@ async function oneRound(): Promise<readonly Figure[]> {
 if (import.meta.main) {
   const [name, ...args] = process.argv.slice(2);
   if (name === 'client') await beClient(args);
-  else if (name === 'peer') await bePeer(args);
-  else {
-    for (const { what, by, unit, values } of await measure()) {
-      process.stdout.write(`| ${what} | ${by} | ${values.map((value) => value.toFixed(1)).join(', ')} ${unit} |\n`);
-    }
-  }
+  if (name === 'peer') await bePeer(args);
 }
