@@ -3,7 +3,7 @@
  * `for await`, one value at a time.
  */
 
-/** Takes a value. Returns a promise if no other one may come before that resolves. What it throws ends the stream. */
+/** Takes a value. Returns a promise if no other one may come before that resolves. Its error ends the stream. */
 export type Take<Value> = (value: Value) => Promise<void> | undefined;
 
 export class Pushed<Value> implements AsyncIterable<Value> {

@@ -61,7 +61,7 @@ export class Watches<Watched extends Feed> {
       try {
         const begun =
           afterRevision === undefined ? snapshot(shown, take) : Promise.resolve(after(afterRevision, known));
-        // Not awaited here: what it begins with would be kept for as long as it lasts.
+        // Not awaited here: the beginning would be kept in memory for as long as the watch lasts.
         await begun.then((begin) => crowd.follow(begin, { shown, intervalMs, take }, signal));
       } finally {
         part[Symbol.dispose]();

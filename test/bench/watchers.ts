@@ -21,7 +21,7 @@ import type { Figure } from './figure.ts';
 const MANY = Number(process.env['WATCHERS'] ?? 10_000);
 const FEW = Math.min(2000, MANY);
 const CLIENTS = 4;
-/** Of one connection: four fifths of its calls may be watches. */
+/** The watches of one connection: four fifths of its calls. */
 const WATCHES = 400;
 const QUIET_MS = Number(process.env['QUIET'] ?? 60_000);
 const COUNTED_MS = QUIET_MS / 3;
@@ -40,7 +40,7 @@ class Counted {
   /** The rest of a message that has begun, by stream. */
   readonly #rest = new Map<number, number>();
 
-  /** Returns what is to be answered. */
+  /** Returns the frames that the server expects as an answer. */
   read(chunk: Buffer): Buffer[] {
     const all = this.#unread.length === 0 ? chunk : Buffer.concat([this.#unread, chunk]);
     const answers: Buffer[] = [];

@@ -29,7 +29,7 @@ const refuse: Take<number> = (value) => {
 };
 
 describe('a pushed stream', () => {
-  it('gives each value once and in order, to who takes them and to who reads them', async () => {
+  it('gives each value once and in order, to a caller that takes them and to one that reads them', async () => {
     const taken: number[] = [];
     await three().to((value) => void taken.push(value));
     expect([taken, await read(three())]).toEqual([

@@ -1,4 +1,4 @@
-/** Many watchers of one job: what they share, and what each has for itself. */
+/** Many watchers of one job. They share one look at it, and each has its own interval and cursor. */
 import { afterEach, expect, it, vi } from 'vitest';
 import { JobEvent } from '../../../src/core/job/job-event.ts';
 import { publicJob } from '../../../src/core/job/job-view.ts';
@@ -11,7 +11,7 @@ import { jobOf } from '../core/stories.ts';
 const MANY = 1000;
 const base = publicJob(jobOf());
 
-/** A job whose revisions and progress the test tells. */
+/** A job. The test sets its revisions and its progress. */
 class Told implements Feed {
   readonly oldest = 1;
   readonly joined: number[] = [];
