@@ -93,7 +93,7 @@ fuzz: $(INSTALLED) ## send a service with a QEMU random requests: valid, almost 
 	@FUZZ_REQUESTS=$(or $(REQUESTS),1000000) $(if $(SEED),FUZZ_SEED=$(SEED)) vitest run --project qemu test/qemu/any-request.test.ts
 
 .PHONY: bench
-bench: build ## measure the service beside its peers, rewrite the tables of docs/performance.md, and fail if a ratio got worse by a third (ONLY="copy deep"; ROUNDS=3: rewrite nothing)
+bench: build ## measure the service beside its peers, rewrite the tables in docs, and fail if a ratio got worse by a third (ONLY="copy deep"; ROUNDS=3: rewrite nothing)
 	@bash test/support/setup.sh bench
 	@$(if $(ROUNDS),ROUNDS=$(ROUNDS)) node test/bench/bench.ts $(ONLY)
 

@@ -7,6 +7,7 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { present } from '../support/checks.ts';
 import { setup } from '../support/service/bundle.ts';
 import type { Figure } from './figure.ts';
 import { machine } from './machine.ts';
@@ -14,7 +15,9 @@ import { partOf, withPart } from './page.ts';
 import { ROWS, type Row } from './rows.ts';
 import { lackingIn, missedIn, tableOf, worseThan } from './table.ts';
 
-const PAGE = join(import.meta.dirname, '../../docs/performance.md');
+const PAGES = ['performance', 'scale'] as const;
+
+const fileOf = (page: Row['page']) => join(import.meta.dirname, `../../docs/${page}.md`);
 
 function say(text: string): void {
   process.stdout.write(`${text}\n`);
@@ -46,8 +49,10 @@ held.defer(async () => await removeBundles?.());
 
 const here = await machine();
 say(here);
-const before = readFileSync(PAGE, 'utf8');
-let page = withPart(before, 'machine', here);
+const texts = Object.fromEntries(PAGES.map((page) => [page, readFileSync(fileOf(page), 'utf8')]));
+const textOf = (page: Row['page']) => present(texts[page]);
+const isAnother = partOf(textOf('performance'), 'machine') !== here;
+texts['performance'] = withPart(textOf('performance'), 'machine', here);
 const [failures, missed]: [string[], string[]] = [[], []];
 for (const row of ROWS.filter(({ name }) => names.length === 0 || names.includes(name))) {
   try {
@@ -55,20 +60,19 @@ for (const row of ROWS.filter(({ name }) => names.length === 0 || names.includes
     const table = tableOf(row, figures);
     say(`${row.name}\n\n${table}`);
     missed.push(...missedIn(row, figures).map((text) => `${row.name}: ${text}`));
-    const wrong = [...lackingIn(row, figures), ...worseThan(partOf(page, row.name), row, figures)];
-    if (wrong.length === 0) page = withPart(page, row.name, table);
+    const wrong = [...lackingIn(row, figures), ...worseThan(partOf(textOf(row.page), row.name), row, figures)];
+    if (wrong.length === 0) texts[row.page] = withPart(textOf(row.page), row.name, table);
     failures.push(...wrong.map((text) => `${row.name}: ${text}`));
   } catch (error) {
     failures.push(`${row.name}: ${String(error)}`);
   }
 }
 
-// All tables of the page are of one machine, and of as many rounds as the rows want.
-const isAnother = partOf(before, 'machine') !== here;
-if (process.env['ROUNDS'] !== undefined) say('ROUNDS is set: docs/performance.md stays.');
+// All tables are of one machine, and of as many rounds as the rows want.
+if (process.env['ROUNDS'] !== undefined) say('ROUNDS is set: docs stays.');
 else if (isAnother && (names.length > 0 || failures.length > 0)) {
-  say('docs/performance.md stays: it is of another machine. A run of all rows that does not fail rewrites it.');
-} else writeFileSync(PAGE, page);
+  say('docs stays: its tables are of another machine. A run of all rows that does not fail rewrites them.');
+} else for (const page of PAGES) writeFileSync(fileOf(page), textOf(page));
 for (const text of missed) say(text);
 for (const text of failures) say(`FAILED: ${text}`);
 if (failures.length > 0) process.exitCode = 1;

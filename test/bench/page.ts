@@ -1,4 +1,4 @@
-/** The parts of docs/performance.md that `make bench` writes, each between two marks. Pure. */
+/** The parts of a page of docs that `make bench` writes, each between two marks. Pure. */
 
 function marks(name: string): { readonly from: string; readonly to: string } {
   return { from: `<!-- bench: ${name} -->\n`, to: `<!-- end of bench: ${name} -->` };
@@ -10,7 +10,7 @@ export function partOf(page: string, name: string): string {
   const [, rest, ...more] = page.split(from);
   const [part, ...after] = (rest ?? '').split(to);
   if (part === undefined || more.length > 0 || after.length !== 1) {
-    throw new Error(`docs/performance.md needs ${from.trim()} and ${to}, once`);
+    throw new Error(`the page needs ${from.trim()} and ${to}, once`);
   }
   return part;
 }

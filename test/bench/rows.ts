@@ -1,4 +1,4 @@
-/** The rows of `make bench`: each is measured by a file beside this one, and has a table in docs/performance.md. */
+/** The rows of `make bench`: each is measured by a file beside this one, and has a table in docs. */
 import type { Figure } from './figure.ts';
 
 /** The limits of a figure of this service. A rate has to be at least as high; anything else at most. */
@@ -16,6 +16,8 @@ export interface Goal {
 export interface Row {
   /** For `make bench ONLY=`, and for the marks around the table. */
   readonly name: string;
+  /** The page of docs that has the table. */
+  readonly page: 'performance' | 'scale';
   readonly load: () => Promise<{ readonly measure: () => Promise<readonly Figure[]> }>;
   /** The heads of the first two columns: the `what` and the `by` of the figures. */
   readonly heads: readonly [what: string, by: string];
@@ -27,6 +29,7 @@ export interface Row {
 export const ROWS: readonly Row[] = [
   {
     name: 'copy',
+    page: 'performance',
     load: async () => await import('./copy.ts'),
     heads: ['disk', 'by'],
     peers: ['`virsh blockcopy`', 'bare QMP'],
@@ -38,6 +41,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     name: 'trips',
+    page: 'performance',
     load: async () => await import('./trips.ts'),
     heads: ['of a copy of 4 MiB', 'by'],
     peers: ['bare QMP'],
@@ -48,6 +52,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     name: 'command',
+    page: 'performance',
     load: async () => await import('./command.ts'),
     heads: ['`blockjob --version`', 'by'],
     peers: ['`node -e 0`'],
@@ -58,6 +63,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     name: 'questions',
+    page: 'performance',
     load: async () => await import('./questions.ts'),
     heads: ['call', 'by'],
     peers: [
@@ -77,6 +83,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     name: 'watchers',
+    page: 'performance',
     load: async () => await import('./watchers.ts'),
     heads: ['watchers', 'by'],
     peers: ['bare grpc-js'],
@@ -103,6 +110,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     name: 'deep',
+    page: 'performance',
     load: async () => await import('./deep.ts'),
     heads: ['images in its chain', 'by'],
     peers: ['bare QMP'],
@@ -110,6 +118,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     name: 'fleet',
+    page: 'scale',
     load: async () => await import('./fleet.ts'),
     heads: ['work, and size of the fleet', 'by'],
     peers: ['with an empty directory', 'the agent directly'],
@@ -126,6 +135,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     name: 'floods',
+    page: 'scale',
     load: async () => await import('./floods.ts'),
     heads: ['first client', 'the second client sends'],
     peers: ['nothing'],
@@ -133,6 +143,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     name: 'journals',
+    page: 'scale',
     load: async () => await import('./journals.ts'),
     heads: ['until the first answer', 'in the state folder'],
     peers: ['no journal'],
@@ -140,6 +151,7 @@ export const ROWS: readonly Row[] = [
   },
   {
     name: 'vms',
+    page: 'scale',
     load: async () => await import('./vms.ts'),
     heads: ['VMs of a host', 'by'],
     peers: ['bare QMP'],

@@ -1,4 +1,4 @@
-/** The table of a row: as text, read back from docs/performance.md, and compared with it. Pure. */
+/** The table of a row: as text, read back from docs, and compared with it. Pure. */
 import type { Figure } from './figure.ts';
 import type { Goal, Row } from './rows.ts';
 import { isRate, median, quantile, ratios } from './statistics.ts';
@@ -114,7 +114,7 @@ export function worseThan(table: string, row: Row, figures: readonly Figure[]): 
     ratiosOf(row, figure, figures).flatMap(({ peer, values }) => {
       const [was, now] = [before.get(keyOf(figure, peer)), median(values)];
       if (was === undefined || (isRate(figure.unit) ? now * WORSE >= was : now <= was * WORSE)) return [];
-      return [`${figure.what}, ${figure.by}: ${shown(now)} × ${peer}; in docs/performance.md it is ${shown(was)} ×`];
+      return [`${figure.what}, ${figure.by}: ${shown(now)} × ${peer}; in docs it is ${shown(was)} ×`];
     }),
   );
 }

@@ -1,4 +1,4 @@
-/** The judgement of make bench: its statistics, its tables, and its comparison with docs/performance.md. */
+/** The judgement of make bench: its statistics, its tables, and its comparison with docs. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -40,7 +40,7 @@ describe('statistics', () => {
 const load = async () => await Promise.reject(new Error('nothing is measured here'));
 
 function rowWith(...goals: readonly Goal[]): Row {
-  return { name: 'copy', load, heads: ['disk', 'by'], peers: ['virsh', 'bare QMP'], goals };
+  return { name: 'copy', page: 'performance', load, heads: ['disk', 'by'], peers: ['virsh', 'bare QMP'], goals };
 }
 
 const OURS = { what: '64 MiB', by: '`blockjob copy`', unit: 's', values: [0.3, 0.5, 0.25] } as const;
@@ -140,8 +140,8 @@ describe('the comparison with the table in docs', () => {
     [
       1.4,
       [
-        '64 MiB, `blockjob copy`: 0.70 × virsh; in docs/performance.md it is 0.50 ×',
-        '64 MiB, `blockjob copy`: 6.72 × bare QMP; in docs/performance.md it is 4.80 ×',
+        '64 MiB, `blockjob copy`: 0.70 × virsh; in docs it is 0.50 ×',
+        '64 MiB, `blockjob copy`: 6.72 × bare QMP; in docs it is 4.80 ×',
       ],
     ],
     [0.1, []],
@@ -151,7 +151,7 @@ describe('the comparison with the table in docs', () => {
 
   test.each([
     [0.8, []],
-    [0.7, ['calls, us: 3.50 × virsh; in docs/performance.md it is 5 ×']],
+    [0.7, ['calls, us: 3.50 × virsh; in docs it is 5 ×']],
     [10, []],
   ])('finds a rate that is %d times as high, if that is less by as much', (factor, found) => {
     expect(worseThan(TABLE, rowWith(), times({ what: 'calls', by: 'us' }, factor))).toEqual(found);
@@ -190,7 +190,7 @@ describe('the comparison with the table in docs', () => {
 
 const PAGE = 'A\n<!-- bench: copy -->\nold $&\n<!-- end of bench: copy -->\nB\n';
 
-describe('docs/performance.md', () => {
+describe('a page of docs with tables', () => {
   test('gets another text between the marks of a row, and stays otherwise', () => {
     expect(partOf(PAGE, 'copy')).toBe('old $&\n');
     expect(withPart(PAGE, 'copy', 'new $&\n')).toBe(PAGE.replace('old', 'new'));
@@ -199,15 +199,15 @@ describe('docs/performance.md', () => {
   test.each(['', PAGE + PAGE, PAGE.replace('<!-- end', '<!--'), PAGE.replace('copy', 'deep')])(
     'is refused if the marks of a row are not there once',
     (page) => {
-      expect(() => withPart(page, 'copy', '')).toThrow('docs/performance.md needs <!-- bench: copy -->');
+      expect(() => withPart(page, 'copy', '')).toThrow('the page needs <!-- bench: copy -->');
     },
   );
 
-  const page = readFileSync(join(import.meta.dirname, '../../docs/performance.md'), 'utf8');
-
-  test('has the machine, and a table for each row of make bench', () => {
-    const marked = [...page.matchAll(/^<!-- bench: (\S+) -->$/gm)].map(([, name]) => name);
-    expect(marked).toEqual(['machine', ...ROWS.map(({ name }) => name)]);
-    for (const { name, heads } of ROWS) expect(partOf(page, name)).toContain(`| ${heads.join(' | ')} | median |`);
+  test.each(['performance', 'scale'] as const)('%s.md has a table for each of its rows, in their order', (name) => {
+    const page = readFileSync(join(import.meta.dirname, `../../docs/${name}.md`), 'utf8');
+    const rows = ROWS.filter((row) => row.page === name);
+    const marked = [...page.matchAll(/^<!-- bench: (\S+) -->$/gm)].map(([, mark]) => mark);
+    expect(marked).toEqual([...(name === 'performance' ? ['machine'] : []), ...rows.map((row) => row.name)]);
+    for (const row of rows) expect(partOf(page, row.name)).toContain(`| ${row.heads.join(' | ')} | median |`);
   });
 });
