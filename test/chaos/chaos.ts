@@ -12,7 +12,7 @@ import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { Lane } from '../../src/lib/lane.ts';
-import { graphOf } from '../support/checks.ts';
+import { graphOf, labelOf } from '../support/checks.ts';
 import { canMount, smallFileSystem } from '../support/images/small-file-system.ts';
 import { Random } from '../support/random.ts';
 import { GuestVm } from '../support/real-qemu/guest-vm.ts';
@@ -141,7 +141,9 @@ export class Chaos implements AsyncDisposable {
   async #nothingIsLeft(): Promise<void> {
     const { jobs, nodes } = await graphOf(this.#parts.admin);
     const { leaks } = this.tally;
-    const filters = nodes.filter((node) => / (mirror_top|commit_top|copy-on-read) /.test(node) && !leaks.has(node));
+    const filters = nodes.filter(
+      (node) => / (mirror_top|commit_top|copy-on-read) /.test(node) && !leaks.has(labelOf(node)),
+    );
     if (jobs.length + filters.length > 0) throw new WrongOutcome(`QEMU still has ${[...jobs, ...filters].join()}`);
   }
 

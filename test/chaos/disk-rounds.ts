@@ -32,7 +32,7 @@ export interface Tally {
   events: number;
   /** The number of ends by kind, place and trouble. */
   readonly ends: Map<string, number>;
-  /** Filters of mirrors that QEMU itself can no longer close. */
+  /** The names of filters of mirrors that QEMU itself can no longer close: the image below them changes. */
   readonly leaks: Set<string>;
 }
 

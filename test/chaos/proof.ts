@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { DestinationContent, type Job, type Outcome } from '../../generated/blockjob/v1/job.ts';
-import { graphOf, present } from '../support/checks.ts';
+import { graphOf, labelOf, present } from '../support/checks.ts';
 import type { GuestVm } from '../support/real-qemu/guest-vm.ts';
 import { type AckedByTime, momentOf } from '../support/real-qemu/moments.ts';
 import type { Admin, ChainImage } from '../support/real-qemu/qemu.ts';
@@ -95,8 +95,8 @@ export class Proof {
     if (filters.length === 0) return unused;
     const left = await this.#killer.persist(async (service) => await service.listLeftovers());
     const told = new Set('reason' in left ? [] : left.map((one) => one.name));
-    const leaks = filters.filter((node) => told.has(node.split(' ')[0] ?? ''));
-    for (const leak of leaks) this.#leaks.add(leak);
+    const leaks = filters.filter((node) => told.has(labelOf(node)));
+    for (const leak of leaks) this.#leaks.add(labelOf(leak));
     return unused.filter((node) => !leaks.includes(node));
   }
 

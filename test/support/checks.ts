@@ -83,12 +83,17 @@ export async function graphOf(admin: Admin): Promise<GraphView> {
   };
 }
 
+/** The name of a node of GraphView. */
+export function labelOf(node: string): string {
+  return node.split(' ')[0] ?? '';
+}
+
 /** No job, no filter, and of this job's nodes only those in `inUse`. */
 export function expectClean(graph: GraphView, job: string, inUse: readonly string[] = []): void {
   expect(graph.jobs).toEqual([]);
   expect(graph.edges.filter((edge) => edge.startsWith('block-job '))).toEqual([]);
   expect(graph.nodes.filter((node) => / (mirror_top|commit_top|copy-on-read) /.test(node))).toEqual([]);
-  const ours = graph.nodes.map((node) => node.split(' ')[0]).filter((node) => node?.startsWith(job));
+  const ours = graph.nodes.map(labelOf).filter((node) => node.startsWith(job));
   expect(ours).toEqual(inUse.toSorted());
 }
 
