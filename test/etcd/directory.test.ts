@@ -382,6 +382,38 @@ describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
   });
 });
 
+describe.skipIf(needs('etcd'))('a gateway that was cut off until etcd has forgotten the changes', () => {
+  it('routes from memory meanwhile; then it knows each new entry, and no entry that was removed', async () => {
+    await using server = await etcdServer();
+    await using proxy = await TcpProxy.to(server.port);
+    using writer = new Etcd({ endpoints: [server.url] });
+    const hostOf = (name: string) => {
+      return put(hostKey(name), hostValue({ name, address: name, identity: '', version: '1', instance: name }));
+    };
+    const domainOn = (host: string, at: number) =>
+      put(domainKey(id(at)), domainValue({ name: `vm-${at}`, host, instance: host }));
+    await writer.txn({ when: [], ifSo: [hostOf('h1'), hostOf('h2'), domainOn('h1', 1), domainOn('h2', 2)] });
+    await using gateway = await Gateway.on(proxy.url);
+    proxy.cut();
+    await gateway.until('that it is cut off', () => !gateway.freshness.live);
+    await server.ctl('del', domainKey(ONE));
+    await server.ctl('del', hostKey('h1'));
+    await writer.txn({ when: [], ifSo: [domainOn('h2', 3)] });
+    await server.compact();
+    expect(gateway.find('vm-1')).toMatchObject({ is: 'one', host: { name: 'h1' } });
+    proxy.pass();
+    await gateway.until('the one that has come', () => gateway.find('vm-3').is === 'one');
+    await gateway.until(
+      'the end of the others',
+      () => gateway.find('vm-1').is === 'none' && gateway.host('h1') === undefined,
+    );
+    expect([...gateway.domains()].map(({ name }) => name)).toEqual(['vm-2', 'vm-3']);
+    expect(gateway.hosts().map(({ name }) => name)).toEqual(['h2']);
+    expect(gateway.missing()).toEqual([]);
+    expect(gateway.find(ONE)).toEqual({ is: 'none' });
+  });
+});
+
 describe.skipIf(needs('etcd'))('a fleet of 1,000 hosts with 50 domains each', () => {
   it('is in the memory of a gateway within seconds, and stays correct', async () => {
     await using server = await etcdServer();
