@@ -16,6 +16,8 @@ const RECENT = 8192;
 /** The events that are kept for each host at least. A watcher that is further behind asks the agent. */
 const RECENT_OF_HOST = 64;
 
+const NO_HOSTS: ReadonlySet<string> = new Set();
+
 type Hosts = Pick<Directory, 'host' | 'hosts' | 'missing' | 'changes'>;
 
 export class FleetWatches {
@@ -43,8 +45,13 @@ export class FleetWatches {
       using merged = new Merged<JobsMessage>();
       const asked = { ...request, intervalMs, call: { ...call, signal: end.signal } };
       const open = new Set<string>();
+      let known: { readonly hosts?: unknown; readonly missing?: unknown } = {};
+      // At each message: most of the time both lists are the known ones.
       const look = () => {
-        const names = [...this.#directory.hosts().map(({ name }) => name), ...this.#directory.missing()];
+        const [hosts, missing] = [this.#directory.hosts(), this.#directory.missing()];
+        if (hosts === known.hosts && missing === known.missing) return NO_HOSTS;
+        known = { hosts, missing };
+        const names = [...hosts.map(({ name }) => name), ...missing];
         const fresh = new Set([...names, ...request.positions.keys()]).difference(open);
         for (const host of fresh) {
           open.add(host);

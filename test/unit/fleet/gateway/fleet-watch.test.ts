@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BlockJobs, Call, Requests } from '../../../../src/core/block-jobs.ts';
 import { BlockJobError, failure } from '../../../../src/core/errors.ts';
 import type { Host } from '../../../../src/fleet/directory/directory.ts';
+import { Roster } from '../../../../src/fleet/directory/roster.ts';
 import type { Agent } from '../../../../src/fleet/gateway/agents.ts';
 import { FleetWatches } from '../../../../src/fleet/gateway/fleet-watch.ts';
 import { Wake } from '../../../../src/lib/wake.ts';
@@ -68,6 +69,7 @@ describe('a watch of all jobs of a fleet', () => {
   let opened: AsyncDisposableStack;
   let dir: string;
   let sites: Map<string, Site>;
+  let roster: Roster;
   let changes: Wake;
   let fleet: FleetWatches;
 
@@ -76,11 +78,12 @@ describe('a watch of all jobs of a fleet', () => {
     dir = opened.use(await testDir()).path;
     sites = new Map();
     changes = new Wake();
+    roster = new Roster();
     const directory = {
       changes,
-      hosts: () => [...sites.keys()].map(hostOf),
-      host: (name: string) => (sites.has(name) ? hostOf(name) : undefined),
-      missing: () => [],
+      hosts: () => roster.hosts(),
+      host: (name: string) => roster.host(name),
+      missing: () => roster.missing(),
     };
     fleet = new FleetWatches(directory, { of: ({ name }) => sites.get(name) as unknown as Agent });
   });
@@ -91,6 +94,7 @@ describe('a watch of all jobs of a fleet', () => {
   const host = async (name: string): Promise<Site> => {
     const site = new Site(name, opened.use(await JournalJobs.open(join(dir, name), name)));
     sites.set(name, site);
+    roster.setHost(name, hostOf(name));
     changes.notify();
     return site;
   };
@@ -125,6 +129,31 @@ describe('a watch of all jobs of a fleet', () => {
     );
     expect(ofJob(watcher, '3')).toEqual([1, 2, 3, 4, 5].map((revision) => `STATE 3:${revision}`));
     for (const site of [h1, h2, h3]) await site.untilLeft();
+  });
+
+  it('looks at the list of hosts when it changes, and not at each event', async () => {
+    const h1 = await host('h1');
+    const one = await h1.jobs.begin({ job: 'bj0000000000000001' });
+    let looks = 0;
+    const counted = Object.defineProperty({ ...hostOf('h2') }, 'name', {
+      get: () => {
+        looks += 1;
+        return 'h2';
+      },
+    });
+    await host('h2');
+    roster.setHost('h2', counted);
+    const watcher = watch();
+    await watcher.until('complete');
+    const before = looks;
+    expect(before).toBeGreaterThan(0);
+    await h1.jobs.write(one, ...END);
+    await watcher.until('STATE 1:5');
+    expect(looks).toBe(before);
+    await host('h3');
+    await watcher.until('synced h3');
+    expect(looks).toBeGreaterThan(before);
+    await watcher.leave();
   });
 
   it('names a host that does not answer, and again when it is back, with the missed events, each once', async () => {
