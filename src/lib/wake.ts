@@ -4,9 +4,6 @@
  */
 import { Timer } from './timer.ts';
 
-/** An object that can be waited for. */
-export type Changes = Pick<Wake, 'now' | 'after'>;
-
 interface WaitOptions {
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -16,11 +13,6 @@ export class Wake {
   #count = 0;
   #waiters = new Set<() => void>();
   readonly #listeners = new Set<() => void>();
-
-  /** `also` is called at each change, too. */
-  constructor(also?: () => void) {
-    if (also !== undefined) this.#listeners.add(also);
-  }
 
   /** Calls the listener at each change, until disposed of. */
   onChange(listener: () => void): Disposable {

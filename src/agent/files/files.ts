@@ -9,6 +9,7 @@ import { fail } from '../../core/errors.ts';
 import type { Action, FileOwner, KnownFile, MadeFile } from '../../core/job/step.ts';
 import { NO_BIRTH_TIME } from '../../core/job/used-file.ts';
 import { PRIVATE } from '../../core/plans/file-access.ts';
+import { allDone } from '../../lib/all-done.ts';
 import { type DiskFile, lstat, open, stat } from '../host/disk-files.ts';
 import { identify } from '../host/file-identity.ts';
 import { processWith } from '../host/open-files.ts';
@@ -50,8 +51,7 @@ async function createIn(
     if (stats.size > 0n) fail('DESTINATION_EXISTS', { path });
     await handle.truncate(sizeBytes);
     // Neither has to wait for the other.
-    const synced = await Promise.allSettled([handle.sync(), ...(created ? [folder.sync()] : [])]);
-    for (const one of synced) if (one.status === 'rejected') throw one.reason;
+    await allDone(handle.sync(), ...(created ? [folder.sync()] : []));
     return { ...knownAs(path, stats), created };
   } catch (error) {
     if (created) await removeIn(folder, knownAs(path, stats));

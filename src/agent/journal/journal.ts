@@ -9,6 +9,7 @@ import { crc32 } from 'node:zlib';
 import { fail } from '../../core/errors.ts';
 import { fold, type Job } from '../../core/job/job.ts';
 import type { JournalEntry } from '../../core/job/journal-entry.ts';
+import { allDone } from '../../lib/all-done.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 
 export const SUFFIX = '.jsonl';
@@ -43,11 +44,13 @@ export class Journal {
       await open(journal.#path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600),
     );
     // Neither has to wait for the other.
-    const written = await Promise.allSettled([syncFolder(folder), journal.append(...entries)]);
-    const failed = written.find((one) => one.status === 'rejected');
-    if (failed === undefined) return journal;
-    await journal.remove();
-    throw failed.reason;
+    try {
+      await allDone(syncFolder(folder), journal.append(...entries));
+    } catch (error) {
+      await journal.remove();
+      throw error;
+    }
+    return journal;
   }
 
   /**

@@ -37,7 +37,7 @@ export interface VirtualMachineOptions {
 
 export class VirtualMachine {
   /** Notified at every event and at every change of the connection. */
-  readonly wake: Wake;
+  readonly wake = new Wake();
   readonly heardEnds = new HeardEnds();
   readonly silence = new Silence();
   readonly #whyPaused = new WhyPaused();
@@ -58,7 +58,7 @@ export class VirtualMachine {
   #lastIdentity: Identity | undefined;
 
   constructor({ socketPath, givenName, logger, budget, observer = NOBODY, onUp, onChange }: VirtualMachineOptions) {
-    this.wake = new Wake(onChange);
+    if (onChange !== undefined) this.wake.onChange(onChange);
     this.#observer = observer;
     this.socketPath = socketPath;
     this.#givenName = givenName;
