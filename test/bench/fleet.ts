@@ -17,6 +17,7 @@ import { DEBUGGED, liveBytes, useOf } from '../support/memory.ts';
 import { type Caller, refused } from '../support/service/caller.ts';
 import type { Service } from '../support/service/service.ts';
 import type { Figure } from './figure.ts';
+import { type Contender, inTurns, seconds } from './turns.ts';
 
 const SIZES = [
   { hosts: 1_000, how: 'join', processes: 1 },
@@ -141,26 +142,22 @@ async function calls(
     GetDomain: async (caller) => await caller.getDomain(host.domain),
   };
   const figures: Figure[] = [];
+  const nothing = async () => await Promise.resolve();
   for (const [what, call] of Object.entries(asked)) {
-    const { direct, routed } = await inTurns(host.agent, gateway, call);
-    figures.push(named(what, 'ms', routed, 'through a gateway'), named(what, 'ms', direct, 'the agent directly'));
+    const by = (name: string, caller: Caller): Contender => ({
+      by: name,
+      once: async () => [await milliseconds(caller, call)],
+    });
+    const both = [by('through a gateway', gateway), by('the agent directly', host.agent)];
+    await inTurns([{ what, unit: 'ms' }], both, WARM_UP, nothing);
+    const turns = await inTurns([{ what, unit: 'ms' }], both, PAIRS, nothing);
+    figures.push(...turns.map((one) => named(what, one.unit, one.values, one.by)));
   }
   return figures;
 }
 
-/** Milliseconds. */
-async function inTurns(direct: Caller, routed: Caller, call: (caller: Caller) => Promise<unknown>) {
-  const [ofDirect, ofRouted]: [number[], number[]] = [[], []];
-  const time = async (caller: Caller, values: number[]) => {
-    const begun = performance.now();
-    await call(caller);
-    values.push(performance.now() - begun);
-  };
-  for (let pair = 0; pair < WARM_UP + PAIRS; pair += 1) {
-    await time(direct, ofDirect);
-    await time(routed, ofRouted);
-  }
-  return { direct: ofDirect.slice(WARM_UP), routed: ofRouted.slice(WARM_UP) };
+async function milliseconds(caller: Caller, call: (caller: Caller) => Promise<unknown>): Promise<number> {
+  return (await seconds(async () => await call(caller))) * 1000;
 }
 
 export async function measure(): Promise<readonly Figure[]> {

@@ -19,19 +19,25 @@ export async function seconds(work: () => Promise<unknown>): Promise<number> {
   return (performance.now() - begun) / 1000;
 }
 
+/** Writes all data to the disk: a turn does not pay for the earlier ones. */
+async function sync(): Promise<void> {
+  await run('sync', []);
+}
+
 /**
- * Each round has another order. Before each turn the data of the earlier ones is written to the disk. A round more, the
+ * Each round has another order. `before` is for each turn: work that writes nothing needs no sync. A round more, the
  * first, warms up.
  */
 export async function inTurns(
   measured: readonly Pick<Figure, 'what' | 'unit'>[],
   contenders: readonly Contender[],
   count: number,
+  before: () => Promise<void> = sync,
 ): Promise<readonly Figure[]> {
   const table = contenders.map((one) => ({ ...one, rounds: [] as (readonly number[])[] }));
   for (let round = 0; round <= count; round += 1) {
     for (const one of shuffled(table)) {
-      await run('sync', []);
+      await before();
       const values = await one.once();
       if (round > 0) one.rounds.push(values);
     }

@@ -15,7 +15,7 @@ import { present } from '../support/checks.ts';
 import { callHeaders, FLAG, frame, message, SETTING, settings, TYPE, uint32 } from '../support/hostile/http2-frames.ts';
 import { useOf } from '../support/memory.ts';
 import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
-import { byId } from '../support/service/caller.ts';
+import { AS_BYTES, byId } from '../support/service/caller.ts';
 import type { Figure } from './figure.ts';
 
 const MANY = Number(process.env['WATCHERS'] ?? 10_000);
@@ -117,15 +117,7 @@ async function bePeer([bytes = '', intervalMs = '']: readonly string[]): Promise
   const streams = new Set<ServerWritableStream<unknown, Buffer>>();
   const buffer = Buffer.alloc(Number(bytes), 1);
   const { path } = BlockJobServiceService.watchJob;
-  const watch = {
-    path,
-    requestStream: false,
-    responseStream: true,
-    requestDeserialize: (request: Buffer) => request,
-    requestSerialize: (request: Buffer) => request,
-    responseDeserialize: (response: Buffer) => response,
-    responseSerialize: (response: Buffer) => response,
-  } as const;
+  const watch = { path, requestStream: false, responseStream: true, ...AS_BYTES } as const;
   server.addService({ watch }, { watch: (call: ServerWritableStream<unknown, Buffer>) => streams.add(call) });
   setInterval(() => {
     for (const stream of streams) stream.write(buffer);

@@ -9,6 +9,7 @@ import { bufCurl, decodeDetail, type Json } from '../support/buf.ts';
 import { present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { makeChain, type Qemu, run, startQemu, testDir } from '../support/real-qemu/qemu.ts';
+import { AS_BYTES } from '../support/service/caller.ts';
 import { Service } from '../support/service/service.ts';
 
 const JOBS = 'blockjob.v1.BlockJobService';
@@ -209,10 +210,7 @@ function reflection(address: string) {
     path: '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
     requestStream: true,
     responseStream: true,
-    requestSerialize: (value: Buffer) => value,
-    requestDeserialize: (bytes: Buffer) => bytes,
-    responseSerialize: (value: Buffer) => value,
-    responseDeserialize: (bytes: Buffer) => bytes,
+    ...AS_BYTES,
   };
   const Client = makeGenericClientConstructor({ info: call }, 'ServerReflection');
   const client = new Client(address, credentials.createInsecure());

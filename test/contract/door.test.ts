@@ -57,6 +57,13 @@ async function list(client: DomainServiceClient): Promise<number> {
   });
 }
 
+/** Watches that have had their first event. */
+async function begunWatches({ jobs }: { readonly jobs: BlockJobServiceClient }, length: number) {
+  const watches = Array.from({ length }, () => jobs.watchJob(WATCH));
+  await Promise.all(watches.map(async (watch) => await once(watch, 'data')));
+  return watches;
+}
+
 /** Whether the connection is accepted: then the server sends something, as HTTP/2 requires. */
 async function isLetIn(socket: Socket): Promise<boolean> {
   socket.on('error', () => undefined);
@@ -321,8 +328,7 @@ describe('calls', () => {
 
   test('the watches of a connection are limited, so that it can still make other calls', async () => {
     await using server = await serving('tcp', watched, { streams: 10 });
-    const watches = Array.from({ length: 8 }, () => server.jobs.watchJob(WATCH));
-    await Promise.all(watches.map(async (watch) => await once(watch, 'data')));
+    const watches = await begunWatches(server, 8);
     const { error } = await collect(server.jobs.watchJob(WATCH));
     expect(refusalOf(error)).toMatchObject({ code: status.RESOURCE_EXHAUSTED, reason: 'TOO_MANY_CALLS' });
     const [bytes] = (error as ServiceError).metadata.get('grpc-status-details-bin');
@@ -341,8 +347,7 @@ describe('calls', () => {
 
   test('the watches of one address are five sixths of all', async () => {
     await using server = await serving('tcp', watched, { watches: 6 });
-    const watches = Array.from({ length: 5 }, () => server.jobs.watchJob(WATCH));
-    await Promise.all(watches.map(async (watch) => await once(watch, 'data')));
+    const watches = await begunWatches(server, 5);
     const { error } = await collect(server.jobs.watchJob(WATCH));
     expect(refusalOf(error)).toMatchObject({ code: status.RESOURCE_EXHAUSTED, reason: 'TOO_MANY_CALLS' });
     for (const one of watches) one.on('error', () => undefined).cancel();

@@ -289,6 +289,14 @@ export async function refused(answer: Promise<unknown>): Promise<Refusal> {
   throw new Error('the call was not refused');
 }
 
+/** For a method whose messages stay encoded. */
+export const AS_BYTES = {
+  requestSerialize: (message: Buffer) => message,
+  requestDeserialize: (message: Buffer) => message,
+  responseSerialize: (message: Buffer) => message,
+  responseDeserialize: (message: Buffer) => message,
+} as const;
+
 export function bigintAsText(_key: string, value: unknown): unknown {
   return typeof value === 'bigint' ? String(value) : value;
 }

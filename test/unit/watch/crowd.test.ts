@@ -55,6 +55,13 @@ class Told implements Feed {
 
 const NOBODY_ASKS = { shown: async () => await Promise.reject(new Error('not asked')) };
 
+/** The crowd of a job that has one entry. */
+function begun() {
+  const told = new Told();
+  told.enter();
+  return { told, crowd: new Crowd(told), leaving: new AbortController() };
+}
+
 function watchers(crowd: Crowd<Told>, count: number, intervalMs: number, signal: AbortSignal) {
   return Array.from({ length: count }, () => {
     const seen: JobEvent[] = [];
@@ -77,10 +84,7 @@ afterEach(() => {
 
 it('share one timer and one part in the feed; others have their turn between them', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
-  const told = new Told();
-  const crowd = new Crowd(told);
-  const leaving = new AbortController();
-  told.enter();
+  const { told, crowd, leaving } = begun();
   const all = [...watchers(crowd, MANY - 1, 1000, leaving.signal), ...watchers(crowd, 1, 500, leaving.signal)];
   expect({ timers: vi.getTimerCount(), joined: told.joined, watchers: crowd.watchers }).toEqual({
     timers: 1,
@@ -108,10 +112,7 @@ it('share one timer and one part in the feed; others have their turn between the
 
 it('have progress at their own intervals, and entries at once', async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
-  const told = new Told();
-  const crowd = new Crowd(told);
-  const leaving = new AbortController();
-  told.enter();
+  const { told, crowd, leaving } = begun();
   const [often, seldom] = [100, 1000].map((intervalMs) => watchers(crowd, 1, intervalMs, leaving.signal)[0]);
   for (let at = 0; at < 11; at += 1) {
     told.sample(at);
@@ -125,10 +126,7 @@ it('have progress at their own intervals, and entries at once', async () => {
 });
 
 it('wait for nobody: one that does not take more misses samples, and no entry', async () => {
-  const told = new Told();
-  const crowd = new Crowd(told);
-  const leaving = new AbortController();
-  told.enter();
+  const { told, crowd, leaving } = begun();
   const [quick] = watchers(crowd, 1, 0, leaving.signal);
   const seen: JobEvent[] = [];
   let free = Promise.withResolvers<void>();
