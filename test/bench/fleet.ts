@@ -29,6 +29,7 @@ const QUIET_MS = 60_000;
 const MOVES = 2_000;
 const WARM_UP = 200;
 const PAIRS = 1_000;
+const NOTHING_WRITTEN = async () => await Promise.resolve();
 
 type Size = (typeof SIZES)[number];
 
@@ -142,15 +143,14 @@ async function calls(
     GetDomain: async (caller) => await caller.getDomain(host.domain),
   };
   const figures: Figure[] = [];
-  const nothing = async () => await Promise.resolve();
   for (const [what, call] of Object.entries(asked)) {
     const by = (name: string, caller: Caller): Contender => ({
       by: name,
       once: async () => [await milliseconds(caller, call)],
     });
     const both = [by('through a gateway', gateway), by('the agent directly', host.agent)];
-    await inTurns([{ what, unit: 'ms' }], both, WARM_UP, nothing);
-    const turns = await inTurns([{ what, unit: 'ms' }], both, PAIRS, nothing);
+    await inTurns([{ what, unit: 'ms' }], both, WARM_UP, NOTHING_WRITTEN);
+    const turns = await inTurns([{ what, unit: 'ms' }], both, PAIRS, NOTHING_WRITTEN);
     figures.push(...turns.map((one) => named(what, one.unit, one.values, one.by)));
   }
   return figures;

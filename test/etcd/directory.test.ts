@@ -17,6 +17,14 @@ const ONE = id(1);
 const TWO = id(2);
 const THREE = id(3);
 
+function hostEntry(name: string) {
+  return put(hostKey(name), hostValue({ name, address: name, identity: '', version: '1', instance: name }));
+}
+
+function domainEntry(host: string, at: number) {
+  return put(domainKey(id(at)), domainValue({ name: `vm-${at}`, host, instance: host }));
+}
+
 /** An etcd in a folder of its own. */
 async function etcdServer(args: readonly string[] = []) {
   const dir = await testDir('bj-etcd-');
@@ -387,18 +395,16 @@ describe.skipIf(needs('etcd'))('a gateway that was cut off until etcd has forgot
     await using server = await etcdServer();
     await using proxy = await TcpProxy.to(server.port);
     using writer = new Etcd({ endpoints: [server.url] });
-    const hostOf = (name: string) => {
-      return put(hostKey(name), hostValue({ name, address: name, identity: '', version: '1', instance: name }));
-    };
-    const domainOn = (host: string, at: number) =>
-      put(domainKey(id(at)), domainValue({ name: `vm-${at}`, host, instance: host }));
-    await writer.txn({ when: [], ifSo: [hostOf('h1'), hostOf('h2'), domainOn('h1', 1), domainOn('h2', 2)] });
+    await writer.txn({
+      when: [],
+      ifSo: [hostEntry('h1'), hostEntry('h2'), domainEntry('h1', 1), domainEntry('h2', 2)],
+    });
     await using gateway = await Gateway.on(proxy.url);
     proxy.cut();
     await gateway.until('that it is cut off', () => !gateway.freshness.live);
     await server.ctl('del', domainKey(ONE));
     await server.ctl('del', hostKey('h1'));
-    await writer.txn({ when: [], ifSo: [domainOn('h2', 3)] });
+    await writer.txn({ when: [], ifSo: [domainEntry('h2', 3)] });
     await server.compact();
     expect(gateway.find('vm-1')).toMatchObject({ is: 'one', host: { name: 'h1' } });
     proxy.pass();
