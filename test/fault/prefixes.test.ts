@@ -115,7 +115,11 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
     const { lines } = recording;
     const cases = new Cases();
     const finds = async (name: string, found: Found) => {
-      await cases.try(name, async () => await goOn(course, scene, recording, found));
+      await cases.try(
+        name,
+        async () => await goOn(course, scene, recording, found),
+        () => scene.left,
+      );
     };
     const holds = new Map<string, string>();
     await finds('nothing', { text: '', holds, world: recording.before });
@@ -141,7 +145,11 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
     const { job, end, lines } = recording;
     const cases = new Cases();
     const finds = async (name: string, found: Found) => {
-      await cases.try(name, async () => await goOn(course, scene, recording, found));
+      await cases.try(
+        name,
+        async () => await goOn(course, scene, recording, found),
+        () => scene.left,
+      );
     };
     const runs = lines.findIndex(({ entry }) => entry.entry === 'running');
     for (const { count, text, holds: held, words, world, next } of prefixes(recording)) {

@@ -68,10 +68,11 @@ describe.concurrent.each(COURSES)('$name', (course) => {
     const before = scene.now;
     const cases = new Cases();
     for (const fault of faultsOf(course, how)) {
-      await cases.try(`${fault.command}, number ${fault.nth}`, async () => {
+      const lives = async () => {
         scene.restore(before);
         await live(course, scene, fault);
-      });
+      };
+      await cases.try(`${fault.command}, number ${fault.nth}`, lives, () => scene.left);
     }
     expect(cases.wrong).toEqual([]);
   });

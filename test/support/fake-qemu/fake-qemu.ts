@@ -175,6 +175,11 @@ export class FakeQemu implements AsyncDisposable {
     return this.#changes;
   }
 
+  toString(): string {
+    const jobs = [...this.#jobs.values()].map((job) => JSON.stringify(job.asJob()));
+    return `QEMU: ${jobs.join(', ') || 'no job'}; ${this.#clients.length} clients; ${this.#changes.join(' ')}`;
+  }
+
   get alive(): boolean {
     return this.#process.exitCode === null && this.#process.signalCode === null;
   }

@@ -10,6 +10,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   readSync,
   truncateSync,
   unlinkSync,
@@ -155,6 +156,13 @@ export class Scene implements AsyncDisposable {
     }
     // It opens the existing files.
     this.qemu.restore(qemu);
+  }
+
+  /** In words: QEMU's jobs and commands, and the journals of the last agent. */
+  get left(): string {
+    const folder = join(this.agentFolder, 'jobs');
+    const journals = readdirSync(folder).map((name) => `${name}:\n${readFileSync(join(folder, name), 'utf8')}`);
+    return `${this.qemu}\n${journals.join('\n')}`;
   }
 
   /** An agent with this journal of an earlier one. It does not find QEMU if that has died. */
