@@ -274,14 +274,14 @@ export async function drive(
   try {
     await agent.until(job, 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING');
     note();
-    if (changes) await change(agent, job);
+    if (changes) await change(agent, job, qemu);
     const inQemu = qemu.anyJob(job);
     const statuses = does === 'fail' ? ['running', 'ready'] : ['running'];
     if (qemu.alive && does !== undefined && inQemu !== undefined && statuses.includes(inQemu.status))
       inQemu[does]('Input/output error');
     if (does === 'becomeReady') await agent.until(job, 'READY', 'PIVOTING', 'CANCELLING');
     note();
-    if (end !== undefined) await abort(agent, job, end);
+    if (end !== undefined) await abort(agent, job, { qemu, more: end });
     return await agent.until(job);
   } catch (error) {
     if (error instanceof BlockJobError && error.failure.reason === 'JOB_NOT_FOUND') return undefined;
@@ -289,27 +289,33 @@ export async function drive(
   }
 }
 
-async function change({ agent }: TestAgent, job: string): Promise<void> {
+/** The outcome says whether the job has ended in another way meanwhile. A QEMU that answers is reached. */
+async function answered(ask: () => Promise<unknown>, { alive }: FakeQemu): Promise<void> {
+  try {
+    await ask();
+  } catch (error) {
+    if (!(error instanceof BlockJobError) || (alive && error.failure.reason === 'QEMU_UNREACHABLE')) throw error;
+  }
+}
+
+async function change({ agent }: TestAgent, job: string, qemu: FakeQemu): Promise<void> {
   const named = (requestId: string) => ({ job: { jobId: job }, requestId });
   for (const ask of [
     async () => await agent.setSpeed({ ...named('speed'), bandwidthBytesPerSecond: 77n }, PATIENT),
     async () => await agent.pause(named('pause'), PATIENT),
     async () => await agent.resume(named('resume'), PATIENT),
   ]) {
-    await ask().catch((error: unknown) => {
-      if (!(error instanceof BlockJobError)) throw error;
-    });
+    await answered(ask, qemu);
   }
 }
 
-/** The outcome says whether the job has ended in another way meanwhile. */
-async function abort({ agent }: TestAgent, job: string, more: Partial<AbortRequest>): Promise<void> {
+async function abort(
+  { agent }: TestAgent,
+  job: string,
+  { qemu, more }: { readonly qemu: FakeQemu; readonly more: Partial<AbortRequest> },
+): Promise<void> {
   const plain = { pivot: false, returnImmediately: false, force: false, pauseGuest: undefined, requestId: '' };
-  try {
-    await agent.abort({ job: { jobId: job }, ...plain, ...more }, PATIENT);
-  } catch (error) {
-    if (!(error instanceof BlockJobError)) throw error;
-  }
+  await answered(async () => await agent.abort({ job: { jobId: job }, ...plain, ...more }, PATIENT), qemu);
 }
 
 /** The public view of callers, and the whole state in the agent's own process. */
