@@ -242,7 +242,9 @@ export class Admin {
       'command-line': `qemu-io ${where} "${command}"`,
     });
     // The monitor's answer is empty whether or not the command worked; only the output of QEMU shows it.
-    const text = `${this.#printed().slice(before)}${answer}`.trim();
+    const printed = `${this.#printed().slice(before)}${answer}`;
+    // Other parts of QEMU warn meanwhile, for example of a connection that they close.
+    const text = printed.replace(/^qemu-system-\S+: .*$/gm, '').trim();
     const moves = /^(?:write|read|discard)/.test(command);
     const moved = /^(?:wrote|read|discard) (\d+)\/\1 bytes at offset /m.test(text);
     if ((moves && !moved) || /^(?![0-9a-f]{8}: ).*(?:failed|not found|invalid|error)/im.test(text)) {
