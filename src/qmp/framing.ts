@@ -11,6 +11,8 @@ const MOST_VALUES = 512 * 1024;
 /** The memory of a line besides its bytes. */
 const LINE_BYTES = 32;
 const SMALL_BYTES = 16 * 1024;
+/** Keeps nothing between two lines, which are whole. */
+const DECODER = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * Cuts the incoming bytes, in any fragmentation, into JSON messages.
@@ -26,7 +28,6 @@ const SMALL_BYTES = 16 * 1024;
 export class Framing {
   readonly #maxMessageBytes: number;
   readonly #hold: (bytes: number) => void;
-  readonly #decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
   #parts: Buffer[] = [];
   #messageBytes = 0;
   /** Those of a message that has more lines to come. */
@@ -93,7 +94,7 @@ export class Framing {
 
   /** The message that the last line completes; undefined if there is none. */
   #takeMessage(): string | undefined {
-    const line = this.#decoder.decode(Buffer.concat(this.#parts)).replace(/\r$/, '');
+    const line = DECODER.decode(Buffer.concat(this.#parts)).replace(/\r$/, '');
     this.#parts = [];
     if (this.#lines.length > 0 || line === '{') {
       this.#lines.push(line);

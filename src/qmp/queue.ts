@@ -36,11 +36,35 @@ export class Queue {
 /** The server may have bound a relative name: names of other folders with the same end are checked, too. */
 async function statesOf(path: string): Promise<readonly string[]> {
   const name = basename(await realpath(path).catch(() => path));
-  const lines = (await readFile('/proc/self/net/unix', 'utf8').catch(() => '')).split('\n');
-  return lines.flatMap((line) => {
+  return (await connections()).get(name) ?? [];
+}
+
+/** The last part of the server's name → the states of its connections. */
+type Connections = ReadonlyMap<string, readonly string[]>;
+
+let next: Promise<Connections> | undefined;
+let last: Promise<unknown> = Promise.resolve();
+
+/** One reading, of all sockets of the host, serves all who ask before it begins. */
+function connections(): Promise<Connections> {
+  next ??= last.then(async () => {
+    next = undefined;
+    return await readConnections();
+  });
+  last = next;
+  return next;
+}
+
+async function readConnections(): Promise<Connections> {
+  const found = new Map<string, string[]>();
+  for (const line of (await readFile('/proc/self/net/unix', 'utf8').catch(() => '')).split('\n')) {
     // Num RefCount Protocol Flags Type St Inode Path
     const [, , , , , state, , ...bound] = line.trim().split(/\s+/);
-    const isOfIt = basename(bound.join(' ')) === name;
-    return isOfIt && (state === WAITS || state === TAKEN) ? [state] : [];
-  });
+    if (state !== WAITS && state !== TAKEN) continue;
+    const name = basename(bound.join(' '));
+    const states = found.get(name);
+    if (states === undefined) found.set(name, [state]);
+    else states.push(state);
+  }
+  return found;
 }

@@ -271,7 +271,7 @@ describe('the sources', () => {
     'src/agent/qemu/qemu-process.ts': '/proc',
     'src/agent/host/sight.ts': '/proc',
     'src/agent/files/place.ts': '/sys',
-    'src/agent/qemu/virtual-machines.ts': 'the folders of QMP sockets',
+    'src/agent/qemu/socket-folder.ts': 'the folders of QMP sockets',
   };
 
   it('call the file systems of disks, which may hang, in turns', () => {

@@ -2,13 +2,13 @@
  * The process behind a QMP socket. The name of a domain can be given to a new QEMU at once; a pid together with its
  * start time is unique until the host boots.
  */
-import { readdir, readFile, readlink, realpath } from 'node:fs/promises';
+import { readdir, readFile, realpath } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { QemuProcess } from '../../core/job/journal-entry.ts';
 import type { FileOwner } from '../../core/job/step.ts';
 import { Rounds } from '../../lib/rounds.ts';
 import { inTime } from '../../lib/timer.ts';
-import { descriptorsOf, processes } from '../host/proc.ts';
+import { descriptorsOf, linkOf, processes, shown } from '../host/proc.ts';
 import { FIRST_NAMESPACE, isProcessThere, showsAll, sight } from '../host/sight.ts';
 
 export interface ProcessFacts {
@@ -38,13 +38,14 @@ const looks = new Rounds(findListeners);
 
 async function findListeners(socketPaths: readonly string[]): Promise<readonly (ProcessFacts | undefined)[]> {
   const wanted = await Promise.all(socketPaths.map(realSocket));
+  const known = new Map(socketPaths.map((path, at) => [path, wanted[at]]));
   const found = new Map(wanted.map((path): [string, ProcessFacts[]] => [path, []]));
   const names = new Set(wanted.map((path) => basename(path)));
   // They have the same name. Only the process knows the folder of a relative name.
   const links = new Map<string, string>();
   for (const { inode, path } of await listeningSockets()) {
     if (!names.has(basename(path))) continue;
-    const real = isAbsolute(path) ? await realSocket(path) : path;
+    const real = isAbsolute(path) ? (known.get(path) ?? (await realSocket(path))) : path;
     if (!isAbsolute(path) || found.has(real)) links.set(`socket:[${inode}]`, real);
   }
   for await (const pid of processes()) {
@@ -92,9 +93,9 @@ async function listeningSockets(): Promise<{ inode: string; path: string }[]> {
 }
 
 async function factsOf(pid: number): Promise<ProcessFacts | undefined> {
-  const stat = await statOf(pid);
-  const workingDirectory = await readlink(`/proc/${pid}/cwd`).catch(() => undefined);
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  const stat = statOf(pid);
+  const workingDirectory = linkOf(`/proc/${pid}/cwd`);
+  const status = shown(`/proc/${pid}/status`) ?? '';
   const uid = fileSystemId(status, 'Uid');
   const gid = fileSystemId(status, 'Gid');
   if (stat === undefined || stat.isDead || workingDirectory === undefined || uid === undefined || gid === undefined) {
@@ -112,8 +113,8 @@ function fileSystemId(status: string, which: 'Uid' | 'Gid'): number | undefined 
 }
 
 /** The process in /proc. Undefined if it is not shown, whether it exists or not. */
-async function statOf(pid: number): Promise<{ readonly startTime: string; readonly isDead: boolean } | undefined> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined);
+function statOf(pid: number): { readonly startTime: string; readonly isDead: boolean } | undefined {
+  const stat = shown(`/proc/${pid}/stat`);
   // The name of the command is in parentheses and may hold anything; the fields after it do not.
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
   const startTime = fields?.[19];
@@ -158,7 +159,7 @@ export async function processPresence(process: QemuProcess): Promise<'UP' | 'END
   if (process.pidNamespace === undefined) return await presenceOfOlder(process, pidNamespace);
   if (process.pidNamespace !== pidNamespace) return 'UNKNOWN';
   if (!isProcessThere(process.pid)) return 'ENDED';
-  const stat = await statOf(process.pid);
+  const stat = statOf(process.pid);
   if (stat === undefined) return 'UNKNOWN';
   return stat.isDead || stat.startTime !== process.startTime ? 'ENDED' : 'UP';
 }
@@ -168,17 +169,14 @@ export async function processPresence(process: QemuProcess): Promise<'UP' | 'END
  * a container then. The absence of this start time among all processes of the host does.
  */
 async function presenceOfOlder({ pid, startTime }: QemuProcess, from: string | undefined) {
-  const stat = await statOf(pid);
+  const stat = statOf(pid);
   if (stat?.startTime === startTime && !stat.isDead) return 'UP';
   if (from !== FIRST_NAMESPACE || !(await showsAll())) return 'UNKNOWN';
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const mayBe = await Promise.all(
-    pids.map(Number).map(async (one) => {
-      const found = await statOf(one);
-      return found === undefined ? isProcessThere(one) : found.startTime === startTime && !found.isDead;
-    }),
-  );
-  return mayBe.includes(true) ? 'UNKNOWN' : 'ENDED';
+  for await (const one of processes()) {
+    const found = statOf(one);
+    if (found === undefined ? isProcessThere(one) : found.startTime === startTime && !found.isDead) return 'UNKNOWN';
+  }
+  return 'ENDED';
 }
 
 /** QEMU's name of a file as an absolute path; a URI stays as it is. `folder`: QEMU's working directory. */

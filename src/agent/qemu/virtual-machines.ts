@@ -1,12 +1,10 @@
 /** The QEMUs of this host: those named on the command line, and the sockets that come and go in a folder. */
 import { type FSWatcher, watch } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { Logger } from 'pino';
 import type { Call } from '../../core/block-jobs.ts';
 import { failure } from '../../core/errors.ts';
 import type { Accepted, QemuProcess } from '../../core/job/journal-entry.ts';
-import { fits } from '../../core/pattern.ts';
 import { may, notThere } from '../../core/rights.ts';
 import { invalidField } from '../../core/rules/rule.ts';
 import { Lane } from '../../lib/lane.ts';
@@ -15,6 +13,7 @@ import { Wake } from '../../lib/wake.ts';
 import { Budget } from '../../qmp/budget.ts';
 import { tellNamesakes } from './namesakes.ts';
 import { compareProcesses, processPresence } from './qemu-process.ts';
+import { SocketFolder } from './socket-folder.ts';
 import { VirtualMachine } from './virtual-machine.ts';
 
 export interface VirtualMachinesOptions {
@@ -38,7 +37,9 @@ export class VirtualMachines {
   readonly #machines = new Map<string, VirtualMachine>();
   /** Path → the file at the last look at the folder. */
   readonly #files = new Map<string, string>();
+  readonly #folder: SocketFolder | undefined;
   readonly #scans = new Lane();
+  #isScanWaiting = false;
   readonly #budget = new Budget();
   #watcher: FSWatcher | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -51,39 +52,50 @@ export class VirtualMachines {
 
   constructor(options: VirtualMachinesOptions) {
     this.#options = options;
+    const { folder, ...rest } = options;
+    this.#folder = folder === undefined ? undefined : new SocketFolder({ ...rest, folder });
   }
 
   /** Begins connecting. A folder that does not exist yet is waited for. */
   async start(): Promise<void> {
     for (const { name, socketPath } of this.#options.named) this.#add(resolve(socketPath), name);
-    if (this.#options.folder === undefined) return;
-    await this.#scan(this.#options.folder);
-    this.#watchFolder(this.#options.folder);
-    this.#timer = setInterval(() => this.#rescan(), RESCAN_MS);
+    const folder = this.#folder;
+    if (folder === undefined) return;
+    await this.#scan(folder);
+    this.#watchFolder(folder);
+    this.#timer = setInterval(() => this.#rescan(folder), RESCAN_MS);
   }
 
-  #watchFolder(folder: string): void {
+  #watchFolder(folder: SocketFolder): void {
+    const onChange = () => {
+      folder.changed();
+      this.#rescan(folder);
+    };
     try {
-      this.#watcher = watch(folder, () => this.#rescan());
+      this.#watcher = watch(folder.path, onChange);
       this.#watcher.on('error', () => this.#watcher?.close());
     } catch (error) {
       this.#options.logger.info(
-        { folder, error: String(error) },
+        { folder: folder.path, error: String(error) },
         'The folder of QMP sockets cannot be watched; it is checked regularly instead',
       );
     }
   }
 
-  #rescan(): void {
-    if (this.#options.folder === undefined) return;
-    this.#scan(this.#options.folder).catch((error: unknown) => {
+  /** One scan that has not begun serves all who ask: each of many VMs that start changes the folder. */
+  #rescan(folder: SocketFolder): void {
+    if (this.#isScanWaiting) return;
+    this.#isScanWaiting = true;
+    this.#scan(folder).catch((error: unknown) => {
       this.#options.logger.error({ err: error }, 'The folder of QMP sockets cannot be read');
     });
   }
 
-  async #scan(folder: string): Promise<void> {
+  async #scan(folder: SocketFolder): Promise<void> {
     await this.#scans.run(async () => {
-      const sockets = await this.#socketsIn(folder);
+      this.#isScanWaiting = false;
+      const sockets = await folder.sockets();
+      const inside = `${resolve(folder.path)}/`;
       for (const [path, file] of sockets) {
         const known = this.#files.get(path);
         this.#files.set(path, file);
@@ -91,7 +103,7 @@ export class VirtualMachines {
         else if (known !== file) this.#machines.get(path)?.neighbour.tryAgain();
       }
       for (const machine of this.#machines.values()) {
-        const inFolder = machine.socketPath.startsWith(`${resolve(folder)}/`);
+        const inFolder = machine.socketPath.startsWith(inside);
         // The socket file of a healthy QEMU may be removed: its connection decides, and then its process.
         if (inFolder && !sockets.has(machine.socketPath) && machine.identity === undefined && !(await isUp(machine))) {
           this.#machines.delete(machine.socketPath);
@@ -101,30 +113,6 @@ export class VirtualMachines {
         }
       }
     });
-  }
-
-  /** Path → the file. A socket with several names counts once, by its first name; a link counts as its target. */
-  async #socketsIn(folder: string): Promise<ReadonlyMap<string, string>> {
-    const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-    const names = entries
-      .filter((entry) => (entry.isSocket() || entry.isSymbolicLink()) && fits(entry.name, this.#options.pattern ?? '*'))
-      .toSorted((a, b) => Number(a.isSymbolicLink()) - Number(b.isSymbolicLink()) || (a.name < b.name ? -1 : 1));
-    const named = this.#options.named.map(({ socketPath }) => resolve(socketPath));
-    const taken = new Map<string, string>();
-    const sockets = new Map<string, string>();
-    for (const path of [...named, ...names.map(({ name }) => join(folder, name))]) {
-      const found = await stat(path, { bigint: true }).catch(() => undefined);
-      if (found?.isSocket() !== true) continue;
-      const inode = `${found.dev}:${found.ino}`;
-      const other = taken.get(inode);
-      if (other !== undefined && other !== path) {
-        this.#options.logger.debug({ socket: path, other }, 'A second name of a socket is ignored');
-        continue;
-      }
-      taken.set(inode, path);
-      sockets.set(path, `${inode}:${found.ctimeNs}`);
-    }
-    return sockets;
   }
 
   #add(socketPath: string, givenName: string | undefined): void {
