@@ -170,7 +170,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   watch(request: Requests['watch'], call: Call): AsyncIterable<JobEvent> {
     return new Pushed(async (take) => {
       const log = await findJob(request.job, call, this.#known);
-      const job = { known: this.#views.asWritten(log.job), shown: async () => await this.#now(log) };
+      const job = { known: this.#views.kept(log.job), shown: async () => await this.#now(log) };
       await this.#watches.watch(job, () => new WatchedJob(log, this.#progresses), request, call).to(take);
     });
   }

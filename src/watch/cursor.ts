@@ -154,11 +154,28 @@ export class Cursor {
   }
 }
 
+/** Two events with the same facts, whose times differ by less, are one. */
+const SAME_TIME_MS = 10;
+
+let last: { readonly event: JobEvent; readonly madeMs: number } | undefined;
+
+/** An event that is not an entry. Many watchers who get it at almost the same time share it, and its encoded form. */
 export function live(
   type: 'SNAPSHOT' | 'COMPACTED' | 'HEARTBEAT',
   { job, progress }: JobView,
   detail: string,
   oldestRevision?: number,
 ): JobEvent {
-  return new JobEvent({ type, time: timestamp(), job, progress, detail, oldestRevision });
+  const nowMs = performance.now();
+  const known = last !== undefined && nowMs - last.madeMs < SAME_TIME_MS ? last.event : undefined;
+  const isSame =
+    known?.type === type &&
+    known.job === job &&
+    known.progress === progress &&
+    known.detail === detail &&
+    known.oldestRevision === oldestRevision;
+  if (isSame) return known;
+  const event = new JobEvent({ type, time: timestamp(), job, progress, detail, oldestRevision });
+  last = { event, madeMs: nowMs };
+  return event;
 }

@@ -36,6 +36,11 @@ export class JobViews {
     return { job: publicJob(job), progress: this.#progresses.of(job) };
   }
 
+  /** As in its journal, too: while the job goes on it is one object for all its watchers, who keep it. */
+  kept(job: Job): JobView {
+    return hasEnded(job) ? this.asWritten(job) : this.#goingOn(job);
+  }
+
   /** The present job, as far as it is known without asking QEMU for its progress. */
   async of(job: Job): Promise<JobView> {
     const [view] = await this.#views([job]);
