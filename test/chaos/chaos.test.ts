@@ -6,7 +6,7 @@ import { Random } from '../support/random.ts';
 import { Chaos } from './chaos.ts';
 import { CUTS, cutRound } from './power-rounds.ts';
 
-const KILLS = Number(process.env['CHAOS_KILLS'] ?? 150);
+const KILLS = Number(process.env['CHAOS_KILLS'] ?? 75);
 /** The least kills in each phase: fewer would prove nothing. */
 const LEAST = 5;
 /** A round with a power cut needs a VM of its own. */

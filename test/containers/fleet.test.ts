@@ -91,7 +91,7 @@ describe.skipIf(needs('docker'))('a fleet', () => {
       return (await caller.getInfo(id)).state === Job_State.STATE_READY || undefined;
     });
     expect((await caller.pivot(id)).outcome?.guestWritesTo).toBe(to);
-    expect((await within(5000, 'the end of the watch', end)).state).toBe(Job_State.STATE_COMPLETED);
+    expect((await within(20_000, 'the end of the watch', end)).state).toBe(Job_State.STATE_COMPLETED);
     await h3.expectBytes(to, 1, '0', '48M');
     expect((await site.observer.ofHost('h3')).length).toBe(entries);
   });

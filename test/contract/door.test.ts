@@ -84,7 +84,7 @@ test.each(['soon', '1', '', '123456789n', '-1S', '1S;1S'])(
       te: 'trailers',
       'grpc-timeout': timeout,
     });
-    const [headers] = await within(5000, 'an answer', once(stream, 'response'));
+    const [headers] = await within(20_000, 'an answer', once(stream, 'response'));
     session.destroy();
     expect(headers).toMatchObject({
       'grpc-status': String(status.INVALID_ARGUMENT),
@@ -106,7 +106,7 @@ test.each(['gzip', 'deflate'])(
       'grpc-encoding': encoding,
     });
     stream.end(Buffer.from([1, 0, 0, 0, 3, 1, 2, 3]));
-    const [headers] = await within(5000, 'an answer', once(stream, 'response'));
+    const [headers] = await within(20_000, 'an answer', once(stream, 'response'));
     session.destroy();
     expect(headers).toMatchObject({
       'grpc-status': String(status.INVALID_ARGUMENT),
@@ -177,7 +177,7 @@ describe('connections', () => {
     const silent = connect({ port: portOf(server), host: '127.0.0.1' });
     silent.on('error', () => undefined);
     await once(silent, 'connect');
-    await within(5000, 'the end', server.drain(0));
+    await within(20_000, 'the end', server.drain(0));
   });
 
   test('an old one is replaced: its calls end, and a watch is told to come back', async () => {

@@ -278,10 +278,10 @@ describe.each(TRANSPORTS)('its end, over %s', (transport) => {
     const watching = (async () => {
       for await (const _event of service.watch(id)) seen.resolve();
     })().catch((error: unknown) => error);
-    await within(5000, 'the watch', seen.promise);
+    await within(20_000, 'the watch', seen.promise);
     const began = performance.now();
     const stopped = service.stop(); // SIGTERM
-    const why = refusalOf(await within(5000, 'the end of the watch', watching));
+    const why = refusalOf(await within(20_000, 'the end of the watch', watching));
     expect(why).toMatchObject({ code: status.UNAVAILABLE, reason: 'DRAINING' });
     const late = new DomainServiceClient(service.address, credentials.createInsecure());
     using _ = { [Symbol.dispose]: () => late.close() };
@@ -290,7 +290,8 @@ describe.each(TRANSPORTS)('its end, over %s', (transport) => {
     });
     expect(await refusedCall).toMatchObject({ code: status.UNAVAILABLE });
     expect(await stopped).toBe(0);
-    expect(performance.now() - began).toBeLessThan(5000);
+    // Not for as long as a call may take.
+    expect(performance.now() - began).toBeLessThan(10_000);
     expect(qemu.job(id).status).toBe('running');
   });
 

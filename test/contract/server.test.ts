@@ -191,8 +191,8 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     for (const [sent, jobs] of [0, 0, 3].map((count, index) => [count, answers[index] ?? {}] as const)) {
       await using server = await serving(transport, jobs);
       const unary = refused(callRaw(server.jobs, `${JOBS}/GetInfo`, GET_INFO));
-      expect(await within(5000, 'an answer', unary)).toMatchObject({ code: status.INTERNAL, reason: 'BUG' });
-      const { messages, error } = await within(5000, 'the end of the watch', collect(server.jobs.watchJob(WATCH)));
+      expect(await within(20_000, 'an answer', unary)).toMatchObject({ code: status.INTERNAL, reason: 'BUG' });
+      const { messages, error } = await within(20_000, 'the end of the watch', collect(server.jobs.watchJob(WATCH)));
       expect(messages).toHaveLength(sent);
       expect(refusalOf(error)).toMatchObject({ code: status.INTERNAL, reason: 'BUG' });
     }
@@ -211,8 +211,8 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       watch: () => only(answer as never),
     });
     const unary = callRaw(server.jobs, `${JOBS}/GetInfo`, GET_INFO).catch((error: unknown) => error);
-    expect(await within(5000, 'an answer', unary)).toMatchObject({ code: status.INTERNAL });
-    const { error } = await within(5000, 'the end of the watch', collect(server.jobs.watchJob(WATCH)));
+    expect(await within(20_000, 'an answer', unary)).toMatchObject({ code: status.INTERNAL });
+    const { error } = await within(20_000, 'the end of the watch', collect(server.jobs.watchJob(WATCH)));
     expect(error).toMatchObject({ code: status.INTERNAL });
     // The server is healthy.
     expect(await startCopyError(server.jobs)).toMatchObject({ code: status.INTERNAL });
@@ -231,7 +231,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     const shared = new JobEvent({ type: 'STATE', time, job, progress: undefined, detail: 'to all' });
     await using server = await serving(transport, { watch: () => only(shared) });
     const watches = Array.from({ length: 20 }, async () => await collect(server.jobs.watchJob(WATCH)));
-    const ended = await within(5000, 'the end of the watches', Promise.all(watches));
+    const ended = await within(20_000, 'the end of the watches', Promise.all(watches));
     expect(ended.map(({ messages }) => messages.map((message) => message.event?.detail))).toEqual(
       Array.from({ length: 20 }, () => ['to all']),
     );
@@ -314,13 +314,17 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     );
     const stream = server.jobs.watchJob(WATCH, options);
     const ended = collect(stream);
-    await within(5000, 'both have begun', Promise.all(Object.values(begun).map(async ({ promise }) => await promise)));
+    await within(
+      20_000,
+      'both have begun',
+      Promise.all(Object.values(begun).map(async ({ promise }) => await promise)),
+    );
     if (how === 'a cancel') {
       call.cancel();
       stream.cancel();
     }
-    await within(5000, 'both have left', Promise.all(Object.values(left).map(async ({ promise }) => await promise)));
-    expect(await within(5000, 'the source is finished', finished.promise)).toBeUndefined();
+    await within(20_000, 'both have left', Promise.all(Object.values(left).map(async ({ promise }) => await promise)));
+    expect(await within(20_000, 'the source is finished', finished.promise)).toBeUndefined();
     const code = how === 'a cancel' ? status.CANCELLED : status.DEADLINE_EXCEEDED;
     expect((await ended).error).toMatchObject({ code });
   });
@@ -351,9 +355,9 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
     const stream = session.request(headers);
     stream.on('error', () => undefined);
     stream.end(Buffer.concat([Buffer.from([0, 0, 0, 0, GET_INFO.length]), GET_INFO]));
-    await within(5000, 'the call', begun.promise);
+    await within(20_000, 'the call', begun.promise);
     session.destroy();
-    expect(await within(5000, 'the signal', left.promise)).toBeUndefined();
+    expect(await within(20_000, 'the signal', left.promise)).toBeUndefined();
   });
 
   test('a change whose caller leaves is in the audit log: it may be done nevertheless', async () => {
@@ -390,7 +394,7 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       entered = Promise.withResolvers<void>();
       const request = StartCopyRequest.fromPartial({ disk: { domain: `vm${n}`, disk: 'vd0' } });
       const running = server.jobs.startCopy(request, () => undefined);
-      await within(5000, 'the call', entered.promise);
+      await within(20_000, 'the call', entered.promise);
       running.cancel();
     }
     const lines = await eventually('a line for each', () => {
@@ -451,19 +455,19 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       return ended;
     });
     const call = callRaw(server.jobs, `${JOBS}/GetInfo`, GET_INFO);
-    await within(5000, 'the call and the watch', Promise.all([underWay.promise, watched.promise]));
+    await within(20_000, 'the call and the watch', Promise.all([underWay.promise, watched.promise]));
 
     const drained = server.drain(20_000).then(() => order.push('drained'));
-    await within(5000, 'NOT_SERVING', notServing);
-    const { messages, error } = await within(5000, 'the end of the watch', watching);
+    await within(20_000, 'NOT_SERVING', notServing);
+    const { messages, error } = await within(20_000, 'the end of the watch', watching);
     expect(messages).toHaveLength(1);
     expect(refusalOf(error)).toMatchObject({ code: status.UNAVAILABLE, reason: 'DRAINING' });
     expect(retryInfo(error)).toMatchObject({ retryDelay: { seconds: 1n } });
     expect(await startCopyError(server.jobs)).toMatchObject({ code: status.UNAVAILABLE });
     watchingHealth.cancel();
     finish.resolve();
-    await within(5000, 'the answer', call);
-    await within(5000, 'the drain', drained);
+    await within(20_000, 'the answer', call);
+    await within(20_000, 'the drain', drained);
     expect(order).toEqual(['NOT_SERVING', 'watch ended', 'drained']);
   });
 
@@ -477,10 +481,10 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       },
     });
     const call = refused(callRaw(server.jobs, `${JOBS}/GetInfo`, GET_INFO));
-    await within(5000, 'the call', underWay.promise);
+    await within(20_000, 'the call', underWay.promise);
     const drained = server.drain(200);
-    expect(await within(5000, 'the answer', call)).toMatchObject({ code: status.UNAVAILABLE, reason: 'DRAINING' });
-    await within(5000, 'the drain', drained);
+    expect(await within(20_000, 'the answer', call)).toMatchObject({ code: status.UNAVAILABLE, reason: 'DRAINING' });
+    await within(20_000, 'the drain', drained);
   });
 
   test('a call that never ends does not keep the server', async () => {
@@ -492,8 +496,8 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
       },
     });
     const call = callRaw(server.jobs, `${JOBS}/GetInfo`, GET_INFO).catch((error: unknown) => error);
-    await within(5000, 'the call', underWay.promise);
-    await within(5000, 'the drain', server.drain(100));
+    await within(20_000, 'the call', underWay.promise);
+    await within(20_000, 'the drain', server.drain(100));
     expect(await call).toMatchObject({ code: status.UNAVAILABLE });
   });
 });
@@ -504,7 +508,7 @@ describe('a stream of another service', () => {
     const watch = server.watchHealth();
     const ended = collect(watch);
     await once(watch, 'data');
-    await within(5000, 'the drain', server.drain(100));
+    await within(20_000, 'the drain', server.drain(100));
     expect((await ended).error).toMatchObject({ code: expect.any(Number) });
   });
 

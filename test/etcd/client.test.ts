@@ -147,7 +147,7 @@ describe.skipIf(needs('etcd'))('the client of etcd', () => {
         other.pass();
         harmed[harm]();
         // A read is repeated.
-        expect(await entriesIn(etcd, { key: '/a' }, { timeoutMs: 5_000 })).toMatchObject([{ value: '1' }]);
+        expect(await entriesIn(etcd, { key: '/a' }, { timeoutMs: 20_000 })).toMatchObject([{ value: '1' }]);
         await etcd.txn({ when: [], ifSo: [put('/a', '1')] });
       }
     }

@@ -78,7 +78,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     await using a = await MemberProcess.on(server.url, 'a', 30, [ONE]);
     await gateway.until('it', () => gateway.host('a') !== undefined);
     expect(await a.signal('SIGTERM')).toBe(0);
-    await gateway.until('that it is gone', () => gateway.host('a') === undefined, 1_000);
+    await gateway.until('that it is gone', () => gateway.host('a') === undefined, 10_000);
     expect(gateway.domain(ONE).host).toBe('a');
   });
 
@@ -92,7 +92,7 @@ describe.skipIf(needs('etcd'))('agents in the directory', { concurrent: true }, 
     await using after = Member.on(server.url, 'a');
     // Until all are known nothing is given up, and known domains can be changed.
     after.advertise([], { complete: false });
-    await after.join(AbortSignal.timeout(3_000));
+    await after.join(AbortSignal.timeout(10_000));
     after.advertise([{ id: ONE, name: `name of ${ONE}` }], { complete: false });
     await until('that it has one', after.changes, () => after.owns(ONE));
     expect(await server.keys(domainKey(''))).toEqual([domainKey(ONE), domainKey(TWO)]);
@@ -165,7 +165,7 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     expect(gateway.domain(ONE).epoch).toBeGreaterThan(epoch);
     expect(await b.verdict(ONE, epoch)).toBe('other-epoch');
     expect(await b.verdict(ONE, gateway.domain(ONE).epoch)).toBe('may by directory');
-    expect(domainOf(await gateway.lookAgain(ONE, { timeoutMs: 1_000 }))).toEqual(gateway.domain(ONE));
+    expect(domainOf(await gateway.lookAgain(ONE, { timeoutMs: 10_000 }))).toEqual(gateway.domain(ONE));
 
     // Its QEMU there ends. That is not the end of the domain, nor does an arrival count twice.
     a.run();
@@ -443,6 +443,6 @@ describe.skipIf(needs('etcd'))('a fleet of 1,000 hosts with 50 domains each', ()
     expect(gateway.find('vm-999-49')).toMatchObject({ is: 'one', host: { address: '10.0.0.1:999' } });
     expect(ms).toBeLessThan(20_000);
     await server.ctl('del', domainKey(id(7)));
-    await gateway.until('a deletion', () => gateway.find(id(7)).is === 'none', 1_000);
+    await gateway.until('a deletion', () => gateway.find(id(7)).is === 'none', 10_000);
   });
 });

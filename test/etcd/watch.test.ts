@@ -158,11 +158,11 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     await one.until('live', () => one.live);
     await server.signal('SIGSTOP');
     try {
-      await one.until('that it is silent', () => !one.live, 7_000);
+      await one.until('that it is silent', () => !one.live, 20_000);
     } finally {
       await server.signal('SIGCONT');
     }
-    await one.until('live again', () => one.live, 7_000);
+    await one.until('live again', () => one.live, 20_000);
     await server.put('/stopped/a', 'later');
     await one.until('later events', () => one.heard.length > 0);
     expect(one.heard).toEqual(['later']);
@@ -174,7 +174,7 @@ describe.skipIf(needs('etcd'))('a watcher', () => {
     await one.until('live', () => one.live);
     proxy.hole();
     const numbers = await count('/hole/', 20);
-    await one.until('that it is silent', () => !one.live, 7_000);
+    await one.until('that it is silent', () => !one.live, 20_000);
     expect(one.heard).toEqual([]);
     proxy.pass();
     await one.until('all of it', () => one.heard.length === 20);

@@ -8,7 +8,7 @@ import { Site } from '../support/real-qemu/bench-qemu.ts';
 import { testDir } from '../support/real-qemu/qemu.ts';
 import { round, type Tally } from './round.ts';
 
-const ROUNDS = Number(process.env['GRAPHS_ROUNDS'] ?? 25);
+const ROUNDS = Number(process.env['GRAPHS_ROUNDS'] ?? 16);
 const SEED = Number(process.env['GRAPHS_SEED'] ?? 1);
 
 describe.skipIf(needs('qemu'))('random graphs, moved in all ways', () => {

@@ -180,10 +180,14 @@ describe.skipIf(needs('qemu'))('a job of another client', () => {
       expect({ foreignJobs, unreachableDomains }).toEqual({ foreignJobs: [], unreachableDomains: [disk.domain] });
       const ended = await service.listJobs({ stateFilter: [Job_State.STATE_FAILED] });
       expect(ended.unreachableDomains).toEqual([]);
-      // It is not asked repeatedly.
-      const before = performance.now();
-      expect((await service.listJobs()).unreachableDomains).toEqual([disk.domain]);
-      expect(performance.now() - before).toBeLessThan(900);
+      // It is not asked repeatedly: otherwise each of the answers would take a second.
+      const took: number[] = [];
+      while (took.length < 5) {
+        const before = performance.now();
+        expect((await service.listJobs()).unreachableDomains).toEqual([disk.domain]);
+        took.push(performance.now() - before);
+      }
+      expect(Math.min(...took)).toBeLessThan(900);
     });
     await eventually('it answers again', async () => ((await foreign(machine)).length === 1 ? true : undefined));
     process.kill(qemu.pid, 'SIGKILL');

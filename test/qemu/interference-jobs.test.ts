@@ -20,7 +20,7 @@ import { whileStopped } from '../support/real-qemu/while-stopped.ts';
 import { byId, refused } from '../support/service/caller.ts';
 
 const SLOW = 65_536n;
-const SOON_MS = 5_000;
+const SOON_MS = 20_000;
 const BANDWIDTH = CommitFlag.COMMIT_FLAG_BANDWIDTH_BYTES;
 
 type Kind = 'copy' | 'pull' | 'commit' | 'active commit';

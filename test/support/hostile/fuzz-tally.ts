@@ -28,11 +28,11 @@ export class FuzzTally {
     return this.#loggedBytes / this.#loggedOf;
   }
 
-  /** The share of requests of the RPC that have begun a job, or succeeded, in percent. */
-  far(rpc: Rpc): number {
+  /** The requests of the RPC, and how many of them have begun a job, or succeeded. */
+  of(rpc: Rpc): { readonly all: number; readonly far: number } {
     const row = this.#rows.get(rpc);
     const all = [...(row?.values() ?? [])].reduce((sum, count) => sum + count, 0);
-    return (100 * ((row?.get('OK') ?? 0) + (row?.get('JOB') ?? 0))) / Math.max(1, all);
+    return { all, far: (row?.get('OK') ?? 0) + (row?.get('JOB') ?? 0) };
   }
 
   toString(): string {

@@ -281,7 +281,7 @@ describe('a call', () => {
     expect(error).toMatchObject({ code: 'DEADLINE_EXCEEDED', mayHaveHappened: false });
     const watched = errorOf(client.watchJob({ job: JOB }, { timeoutMs: 300 }).next());
     expect(await watched).toMatchObject({ code: 'DEADLINE_EXCEEDED' });
-    expect(performance.now() - before).toBeLessThan(4000);
+    expect(performance.now() - before).toBeLessThan(10_000);
   });
 
   it('without patience is sent once', async () => {
