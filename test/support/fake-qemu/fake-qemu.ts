@@ -8,9 +8,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
-import { join } from 'node:path';
 import { Wake } from '../../../src/lib/wake.ts';
 import type { DiskSpec } from '../real-qemu/qemu.ts';
 import { FakeGraph, type GraphState } from './fake-graph.ts';
@@ -36,9 +34,6 @@ export interface Moment {
 
 const NOTHING: GraphState = { nodes: new Map(), backends: [] };
 
-/** Nobody notifies it: it is only for waits. */
-const TO_WAIT_ON = new Int32Array(new SharedArrayBuffer(4));
-
 const LISTENER = `
   const server = require('node:net').createServer({ pauseOnConnect: true }, (socket) => {
     process.send('connection', socket);
@@ -49,6 +44,7 @@ const LISTENER = `
   process.on('message', (paths) => {
     for (const [path, descriptor] of open) if (!paths.includes(path)) closeSync(descriptor), open.delete(path);
     for (const path of paths) if (!open.has(path)) open.set(path, openSync(path));
+    process.send('open');
   });
   process.on('disconnect', () => process.exit());`;
 
@@ -80,8 +76,10 @@ export class FakeQemu implements AsyncDisposable {
   readonly #faults: { readonly command: string; nth: number; readonly how: 'before' | 'after' | 'die' | Refusal }[] =
     [];
   #changes: string[] = [];
-  /** The file that each path named when it was opened. */
-  #open: ReadonlyMap<string, string> = new Map();
+  /** How often the process was told which files to have open, and how often it has said that it has them. */
+  #told = 0;
+  #heldOpen = 0;
+  readonly #untilOpen: (() => void)[] = [];
   /** The first is served, the others wait for their greeting, as with QEMU. */
   readonly #clients: Socket[] = [];
   #muted = false;
@@ -100,16 +98,22 @@ export class FakeQemu implements AsyncDisposable {
       () => this.#jobs.values(),
       (paths) => this.#holdOpen(paths),
     );
-    child.on('message', (_message, socket) => {
+    child.on('message', (message, socket) => {
       if (socket instanceof Socket) this.#arrived(socket);
+      if (message !== 'open') return;
+      this.#heldOpen += 1;
+      if (this.#heldOpen === this.#told) this.#goOn();
     });
+    child.on('exit', () => this.#goOn());
   }
 
   static async start(options: FakeQemuOptions): Promise<FakeQemu> {
     const args = ['-e', LISTENER, options.socketPath];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     await once(child, 'message');
-    return new FakeQemu(options, child);
+    const qemu = new FakeQemu(options, child);
+    await qemu.opened;
+    return qemu;
   }
 
   // The commands of the test
@@ -239,21 +243,25 @@ export class FakeQemu implements AsyncDisposable {
     await this.die();
   }
 
-  /** As a real QEMU has its files: /proc shows them when the command is answered. */
+  /** As a real QEMU has its files: /proc shows them when the command is answered, and before anything is heard of it. */
   #holdOpen(paths: readonly string[]): void {
     if (!this.alive) return;
+    this.#told += 1;
     this.#process.send([...paths]);
-    const before = this.#open;
-    this.#open = new Map(paths.map((path) => [path, before.get(path) ?? fileAt(path) ?? '']));
-    const now = new Set(this.#open.values());
-    const gone = [...before.values()].filter((file) => !now.has(file));
-    const folder = `/proc/${this.#process.pid}/fd`;
-    const isShown = () => {
-      const shown = new Set(readdirSync(folder).map((name) => fileAt(join(folder, name))));
-      return [...now].every((file) => shown.has(file)) && !gone.some((file) => shown.has(file));
-    };
-    // A command is answered in one piece, and its process needs the processor for this.
-    while (this.alive && !isShown()) Atomics.wait(TO_WAIT_ON, 0, 0, 1);
+  }
+
+  /** Resolves when /proc shows the files that it has open. */
+  get opened(): Promise<void> {
+    return new Promise((resolve) => this.#whenOpen(resolve));
+  }
+
+  #whenOpen(work: () => void): void {
+    if (this.#heldOpen === this.#told || !this.alive) work();
+    else this.#untilOpen.push(work);
+  }
+
+  #goOn(): void {
+    for (const work of this.#untilOpen.splice(0)) work();
   }
 
   // The wire
@@ -278,7 +286,8 @@ export class FakeQemu implements AsyncDisposable {
       rest = lines.pop() ?? '';
       for (const line of lines) if (!client.destroyed) this.#handle(client, JSON.parse(line) as Json);
     });
-    client.write(`${JSON.stringify(GREETING)}\r\n`);
+    // Not before it shows the files of a command whose answer was lost.
+    this.#whenOpen(() => client.write(`${JSON.stringify(GREETING)}\r\n`));
     client.resume();
   }
 
@@ -322,7 +331,9 @@ export class FakeQemu implements AsyncDisposable {
   }
 
   #send(message: Json): void {
-    if (!this.#muted) this.#clients[0]?.write(`${JSON.stringify(message)}\r\n`);
+    if (this.#muted) return;
+    const [client] = this.#clients;
+    this.#whenOpen(() => client?.write(`${JSON.stringify(message)}\r\n`));
   }
 
   #event(event: string, data: Json): void {
@@ -505,10 +516,4 @@ export class FakeQemu implements AsyncDisposable {
     for (const status of ['created', 'running']) job.enter(status);
     return job;
   }
-}
-
-/** Also the file of a descriptor, which may be closed during the loop. */
-function fileAt(path: string): string | undefined {
-  const there = statSync(path, { bigint: true, throwIfNoEntry: false });
-  return there && `${there.dev}:${there.ino}`;
 }

@@ -181,6 +181,7 @@ export class Scene implements AsyncDisposable {
     if (journal?.text !== undefined) writeFileSync(join(dir, 'jobs', `${journal.job}.jsonl`), journal.text);
     if (journal?.holds !== undefined) mkdirSync(join(dir, 'holds'));
     for (const [name, text] of journal?.holds ?? []) writeFileSync(join(dir, 'holds', name), text);
+    await this.qemu.opened;
     return await TestAgent.start({
       dir,
       qmp: this.qemu.alive ? { vm1: this.socketPath } : {},
