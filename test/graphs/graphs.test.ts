@@ -14,7 +14,7 @@ const SEED = Number(process.env['GRAPHS_SEED'] ?? 1);
 describe.skipIf(needs('qemu'))('random graphs, moved in all ways', () => {
   test.each([
     ['of files that everybody finds', false, false, ROUNDS],
-    ['of files that QEMU alone finds, in a mount namespace of its own', true, false, Math.ceil(ROUNDS / 3)],
+    ['of files that QEMU alone finds, in a mount namespace of its own', true, false, Math.ceil(ROUNDS / 2)],
     ['of files that are renamed in the middle', false, true, Math.ceil(ROUNDS / 2)],
     ['of files that QEMU alone finds, and that are renamed in the middle', true, true, Math.ceil(ROUNDS / 4)],
   ] as const)(
