@@ -1,6 +1,6 @@
 /**
- * The end of a test run, from Vitest's JSON report: each test that failed, and last the numbers of results. Whoever
- * keeps only the last lines of the output keeps these. Exits 1 when a test failed or none ran.
+ * The end of a test run, from Vitest's JSON report: each test that failed, and last the numbers of results, because
+ * of a long output often only the last lines are kept. Exits 1 when a test failed or none ran.
  */
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
@@ -13,7 +13,7 @@ interface Report {
   readonly testResults: readonly {
     readonly name: string;
     readonly status: string;
-    /** Of the file itself: it could not be loaded, or its hooks failed. */
+    /** The reason why the file could not be loaded, or why its hooks failed. */
     readonly message: string;
     readonly assertionResults: readonly {
       readonly fullName: string;

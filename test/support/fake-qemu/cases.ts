@@ -1,7 +1,7 @@
 /** Many cases of one test: all are tried, and the test reports each that failed. */
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** A case takes less than a second. What has not ended by then waits for something that never comes. */
+/** A case takes less than a second. One that takes so long waits for something that never comes. */
 const LIMIT_MS = 120_000;
 
 export class Cases {

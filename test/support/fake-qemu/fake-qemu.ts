@@ -76,7 +76,7 @@ export class FakeQemu implements AsyncDisposable {
   readonly #faults: { readonly command: string; nth: number; readonly how: 'before' | 'after' | 'die' | Refusal }[] =
     [];
   #changes: string[] = [];
-  /** How often the process was told which files to have open, and how often it has said that it has them. */
+  /** The number of orders to the process to open files, and the number of its answers. */
   #told = 0;
   #heldOpen = 0;
   readonly #untilOpen: (() => void)[] = [];
