@@ -269,6 +269,7 @@ describe('the sources', () => {
     'src/agent/host/own-files.ts': 'the state folder',
     'src/agent/host/file-identity.ts': '/sys',
     'src/agent/qemu/qemu-process.ts': '/proc',
+    'src/agent/host/proc.ts': '/proc',
     'src/agent/host/sight.ts': '/proc',
     'src/agent/files/place.ts': '/sys',
     'src/agent/qemu/socket-folder.ts': 'the folders of QMP sockets',

@@ -77,7 +77,7 @@ export class JobViews {
     let holders: Promise<Holders> | undefined;
     // For a file that is still there: most of them were deleted long ago.
     const holder = async (path: string) => {
-      holders ??= graphsOf(this.#machines).then(holderAmong);
+      holders ??= graphsOf(this.#machines).then((graphs) => holderAmong(graphs));
       return await (await holders)(path);
     };
     const later = this.#jobs.known.later;

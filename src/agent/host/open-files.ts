@@ -1,28 +1,26 @@
 /** The open files of a process, and where its paths lead: the only proof that a file is the one that QEMU has. */
-import { constants } from 'node:fs';
 import { type DiskFile, open, stat } from './disk-files.ts';
 import { deviceNumber, type FileIdentity, identify, identityOf, inRoot, overlaps } from './file-identity.ts';
 import { O_PATH } from './pinned-folder.ts';
-import { descriptorsOf, fileLocks, infoOf, linkOf, processes, shown } from './proc.ts';
+import {
+  descriptorsOf,
+  type FileLock,
+  filesAmong,
+  infoOf,
+  inodeIn,
+  linkOf,
+  mountIn,
+  type OpenFile,
+  shown,
+} from './proc.ts';
+import { foundBy } from './process-looks.ts';
+import { mayBe } from './process-pass.ts';
 
 /** From /proc, which does not ask a file system of disks. */
 export interface OpenFiles {
   /** The root of the process's paths: '' for our own root. */
   readonly root: string;
   readonly files: readonly OpenFile[];
-}
-
-interface OpenFile {
-  readonly descriptor: number;
-  /** Leads to the very file, whatever is at its name. */
-  readonly link: string;
-  /** Its present name; its last one, marked ` (deleted)`, if it has none any more. */
-  readonly name: string;
-  /** The kernel's number; undefined before Linux 5.14. */
-  readonly inode: string | undefined;
-  /** The kernel's number of the mount in which it was opened. */
-  readonly mount: string | undefined;
-  readonly isWritable: boolean;
 }
 
 export interface SoughtFile {
@@ -41,29 +39,9 @@ interface AsKernelHas {
 
 /** Undefined if /proc does not show it. */
 export function openFilesOf(pid: number): OpenFiles | undefined {
-  const [root, files] = [rootOf(pid), filesOf(pid)];
-  return root === undefined || files === undefined ? undefined : { root, files };
-}
-
-/** Undefined if /proc does not show it. */
-function filesOf(pid: number): readonly OpenFile[] | undefined {
-  return descriptorsOf(pid)?.flatMap(({ number: descriptor, link, name }) => {
-    // Sockets and the like have no path.
-    if (!name.startsWith('/')) return [];
-    const info = infoOf(pid, descriptor);
-    // In octal; the last two bits are O_ACCMODE.
-    const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
-    const isWritable = (flags & 3) !== constants.O_RDONLY;
-    return [{ descriptor, link, name, inode: inodeIn(info), mount: mountIn(info), isWritable }];
-  });
-}
-
-function mountIn(fdinfo: string): string | undefined {
-  return /^mnt_id:\s*(\d+)$/m.exec(fdinfo)?.[1];
-}
-
-function inodeIn(fdinfo: string): string | undefined {
-  return /^ino:\s*(\d+)$/m.exec(fdinfo)?.[1];
+  const [root, descriptors] = [rootOf(pid), descriptorsOf(pid)];
+  if (root === undefined || descriptors === undefined) return undefined;
+  return { root, files: filesAmong(pid, descriptors) };
 }
 
 /** The root of the paths of a process: '' for our own root; undefined if /proc does not show it. */
@@ -108,21 +86,17 @@ function kernelsWordFor({ descriptor }: DiskFile): AsKernelHas {
 }
 
 export async function isOpen({ files }: Pick<OpenFiles, 'files'>, sought: SoughtFile): Promise<boolean> {
-  // Only these file systems are asked: another one may hang.
-  const candidates = files.filter(({ inode, name }) => {
-    const isOther = inode !== undefined && sought.inode !== undefined && inode !== sought.inode;
-    // It may be a loop device over the searched file.
-    return !isOther || name.startsWith('/dev/');
-  });
   const found = await Promise.all(
-    candidates.map(async ({ link }) => {
-      // One that was closed, or is on a file system that we may not look at: it is not the searched file.
-      const there = await stat(link).catch(() => undefined);
-      const isFile = there !== undefined && (there.isFile() || there.isBlockDevice());
-      return isFile && overlaps(await identityOf(there), sought.identity);
-    }),
+    files.filter((file) => mayBe(sought.inode, file)).map(async (file) => await isAt(file, sought)),
   );
   return found.includes(true);
+}
+
+async function isAt({ link }: Pick<OpenFile, 'link'>, { identity }: SoughtFile): Promise<boolean> {
+  // One that was closed, or is on a file system that we may not look at: it is not the searched file.
+  const there = await stat(link).catch(() => undefined);
+  const isFile = there !== undefined && (there.isFile() || there.isBlockDevice());
+  return isFile && overlaps(await identityOf(there), identity);
 }
 
 /** The process of this host that has the file at this path open, if /proc shows it: `pid 123 (qemu-nbd)`. Not ourselves. */
@@ -136,30 +110,20 @@ export async function processHaving(
   sought: SoughtFile,
   { besides, toWrite = false }: { readonly besides?: number; readonly toWrite?: boolean } = {},
 ): Promise<string | undefined> {
-  // Most processes share a few open files, for example /dev/null: each mount and inode is looked at once.
-  const others = new Set<string>();
-  for await (const pid of processes()) {
-    if (pid === process.pid || pid === besides) continue;
-    const files = (filesOf(pid) ?? []).filter((file) => {
-      const isKnown = file.inode !== undefined && others.has(`${file.mount}:${file.inode}`);
-      return !isKnown && (file.isWritable || !toWrite);
-    });
-    if (!(await isOpen({ files }, sought))) {
-      for (const { mount, inode } of files) others.add(`${mount}:${inode}`);
-      continue;
-    }
-    return `pid ${pid} (${(shown(`/proc/${pid}/comm`) ?? '').trim()})`;
-  }
-  return undefined;
+  const besidesUs = [process.pid, ...(besides === undefined ? [] : [besides])];
+  const found = await foundBy({ is: 'FILE', inode: sought.inode, toWrite, besides: besidesUs });
+  const has = await Promise.all(found.map(async (file) => await isAt(file, sought)));
+  const pid = found[has.indexOf(true)]?.pid;
+  return pid === undefined ? undefined : `pid ${pid} (${(shown(`/proc/${pid}/comm`) ?? '').trim()})`;
 }
 
 /**
  * Whether any process has this file locked, as QEMU locks its images. The kernel reports locks by its own device and
  * inode, which differ from those of `stat` on overlay and btrfs. QEMU may have been told not to lock.
  */
-export function isLocked({ identity, name: { inode, mount } }: SoughtFile): boolean {
+export function isLocked({ identity, name: { inode, mount } }: SoughtFile, locks: readonly FileLock[]): boolean {
   const own = inode === undefined || mount === undefined ? undefined : `${mount.device}:${inode}`;
-  return fileLocks().some(({ kind, major, minor, inode: locked }) => {
+  return locks.some(({ kind, major, minor, inode: locked }) => {
     const key = `${deviceNumber(major, minor)}:${locked}`;
     // udev locks devices for moments, and in another way than QEMU.
     if (!identity.isFile && kind === 'FLOCK') return false;

@@ -71,7 +71,7 @@ async function close(path: string, what: string): Promise<boolean> {
 /** The process with SQLite's lock on this file. Undefined if /proc shows none. */
 export async function lockHolder(path: string): Promise<{ pid: number; name: string; uid: number } | undefined> {
   const there = await lstat(path).catch(() => undefined);
-  for (const { kind, pid, inode } of fileLocks()) {
+  for (const { kind, pid, inode } of await fileLocks()) {
     if (kind !== 'POSIX' || Number(inode) !== there?.ino) continue;
     const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
     const [name, uid] = [/^Name:\s*(.*)$/m.exec(status)?.[1], /^Uid:\s*(\d+)/m.exec(status)?.[1]];

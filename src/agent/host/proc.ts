@@ -2,8 +2,8 @@
  * The processes of this host, from /proc. It is kernel memory and never blocks, so it is read synchronously: a thread
  * for each of hundreds of looks would be most of the cost of a start.
  */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { setImmediate } from 'node:timers/promises';
+import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 
 export interface Descriptor {
   readonly number: number;
@@ -13,20 +13,22 @@ export interface Descriptor {
   readonly name: string;
 }
 
-/** How long a look at all processes keeps everybody else waiting. */
-const LOOK_MS = 1;
+export interface OpenFile {
+  readonly descriptor: number;
+  /** Leads to the very file, whatever is at its name. */
+  readonly link: string;
+  /** Its present name; its last one, marked ` (deleted)`, if it has none any more. */
+  readonly name: string;
+  /** The kernel's number; undefined before Linux 5.14. */
+  readonly inode: string | undefined;
+  /** The kernel's number of the mount in which it was opened. */
+  readonly mount: string | undefined;
+  readonly isWritable: boolean;
+}
 
-/** For all processes that /proc shows. On a host with many VMs this takes long: calls are answered in between. */
-export async function* processes(): AsyncGenerator<number> {
-  let since = performance.now();
-  for (const name of ifShown(() => readdirSync('/proc')) ?? []) {
-    if (!/^\d+$/.test(name)) continue;
-    if (performance.now() - since > LOOK_MS) {
-      await setImmediate();
-      since = performance.now();
-    }
-    yield Number(name);
-  }
+/** All processes that /proc shows. */
+export function processes(): readonly number[] {
+  return (ifShown(() => readdirSync('/proc')) ?? []).filter((name) => /^\d+$/.test(name)).map(Number);
 }
 
 /** Undefined if /proc does not show them. */
@@ -43,6 +45,26 @@ export function descriptorsOf(pid: number): readonly Descriptor[] | undefined {
     }
   }
   return numbers && found;
+}
+
+/** Sockets and the like have no path. */
+export function filesAmong(pid: number, descriptors: readonly Descriptor[]): readonly OpenFile[] {
+  return descriptors.flatMap(({ number: descriptor, link, name }) => {
+    if (!name.startsWith('/')) return [];
+    const info = infoOf(pid, descriptor);
+    // In octal; the last two bits are O_ACCMODE.
+    const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
+    const isWritable = (flags & 3) !== constants.O_RDONLY;
+    return [{ descriptor, link, name, inode: inodeIn(info), mount: mountIn(info), isWritable }];
+  });
+}
+
+export function mountIn(fdinfo: string): string | undefined {
+  return /^mnt_id:\s*(\d+)$/m.exec(fdinfo)?.[1];
+}
+
+export function inodeIn(fdinfo: string): string | undefined {
+  return /^ino:\s*(\d+)$/m.exec(fdinfo)?.[1];
 }
 
 /** The kernel's facts of an open descriptor; '' if there are none. */
@@ -75,9 +97,13 @@ export interface FileLock {
   readonly inode: string;
 }
 
-/** The locks that processes have, and those that they wait for. */
-export function fileLocks(): readonly FileLock[] {
-  const found = (shown('/proc/locks') ?? '').matchAll(/(\w+) +\w+ +\w+ +(-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) /g);
+/**
+ * The locks that processes have, and those that they wait for. The kernel stops all lock calls of the host to list them,
+ * and may wait milliseconds for that.
+ */
+export async function fileLocks(): Promise<readonly FileLock[]> {
+  const text = await readFile('/proc/locks', 'utf8').catch(() => '');
+  const found = text.matchAll(/(\w+) +\w+ +\w+ +(-?\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) /g);
   return [...found].map(([, kind = '', pid, major = '', minor = '', inode = '']) => ({
     kind,
     pid: Number(pid),

@@ -4,6 +4,7 @@ import type { LaterJobs } from '../../core/job/later-jobs.ts';
 import { inTime } from '../../lib/timer.ts';
 import { type FileIdentity, fileNamesOf, identify, overlaps } from '../host/file-identity.ts';
 import { isLocked, isOpen, type OpenFiles, openFilesOf, type SoughtFile, soughtAt } from '../host/open-files.ts';
+import { fileLocks } from '../host/proc.ts';
 import { findListener, processPresence } from './qemu-process.ts';
 import type { VirtualMachine } from './virtual-machine.ts';
 import type { VirtualMachines } from './virtual-machines.ts';
@@ -48,14 +49,19 @@ async function openedBehind(socketPath: string): Promise<OpenFiles | undefined> 
 /** The holder of the file or device at a path; undefined if none is known. */
 export type Holders = (path: string) => Promise<string | undefined>;
 
-/** The node and VM that have it open, under any name, or another process that has locked it; for as many paths as given. */
-export function holderAmong(graphs: readonly DomainGraph[]): Holders {
+/**
+ * The node and VM that have it open, under any name, or another process that has locked it; for as many paths as given.
+ * `locks`: as fileLocks reports them, at once or before.
+ */
+export function holderAmong(graphs: readonly DomainGraph[], locks = fileLocks()): Holders {
   const look = lookOnce();
   return async (path) => {
     const sought = await soughtAt(path);
     const by = await domainHaving(path, sought, graphs, look);
     if (by !== undefined) return by;
-    return sought !== undefined && isLocked(sought) ? 'a process of this host that has locked it' : undefined;
+    return sought !== undefined && isLocked(sought, await locks)
+      ? 'a process of this host that has locked it'
+      : undefined;
   };
 }
 
@@ -150,7 +156,8 @@ export async function machineHasEnded({ lastProcess }: VirtualMachine): Promise<
 
 /** The owner of a file now, out of the VMs and the later jobs. */
 export async function holderSince(job: string, machines: VirtualMachines, later: () => LaterJobs): Promise<Holders> {
-  return orLaterJob(holderAmong(await graphsOf(machines)), job, later());
+  const locks = fileLocks();
+  return orLaterJob(holderAmong(await graphsOf(machines), locks), job, later());
 }
 
 /**

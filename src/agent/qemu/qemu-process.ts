@@ -8,7 +8,8 @@ import type { QemuProcess } from '../../core/job/journal-entry.ts';
 import type { FileOwner } from '../../core/job/step.ts';
 import { Rounds } from '../../lib/rounds.ts';
 import { inTime } from '../../lib/timer.ts';
-import { descriptorsOf, linkOf, processes, shown } from '../host/proc.ts';
+import { linkOf, processes, shown } from '../host/proc.ts';
+import { foundBy } from '../host/process-looks.ts';
 import { FIRST_NAMESPACE, isProcessThere, showsAll, sight } from '../host/sight.ts';
 
 export interface ProcessFacts {
@@ -48,20 +49,21 @@ async function findListeners(socketPaths: readonly string[]): Promise<readonly (
     const real = isAbsolute(path) ? (known.get(path) ?? (await realSocket(path))) : path;
     if (!isAbsolute(path) || found.has(real)) links.set(`socket:[${inode}]`, real);
   }
-  for await (const pid of processes()) {
-    if (links.size === 0) break;
-    const bound = descriptorsOf(pid)?.filter(({ name }) => links.has(name)) ?? [];
-    const facts = bound.length === 0 ? undefined : await factsOf(pid);
+  const bound = links.size === 0 ? [] : await foundBy({ is: 'SOCKETS', names: new Set(links.keys()) });
+  const processes = new Map<number, Promise<ProcessFacts | undefined>>();
+  for (const { pid, name } of bound) {
+    const path = links.get(name);
+    if (path === undefined) continue;
+    const asked = processes.get(pid) ?? factsOf(pid);
+    processes.set(pid, asked);
+    const facts = await asked;
     if (facts === undefined) continue;
-    for (const { name } of bound) {
-      const path = links.get(name) ?? '';
-      const real = isAbsolute(path) ? path : await realSocket(resolve(facts.workingDirectory, path));
-      const listeners = found.get(real);
-      if (listeners === undefined) continue;
-      // Other holders have inherited it from this one.
-      links.delete(name);
-      listeners.push(facts);
-    }
+    const real = isAbsolute(path) ? path : await realSocket(resolve(facts.workingDirectory, path));
+    const listeners = found.get(real);
+    if (listeners === undefined) continue;
+    // Other holders have inherited it from this one.
+    links.delete(name);
+    listeners.push(facts);
   }
   // A socket that has lost its name to a later one still reports that name.
   const newest = (one: ProcessFacts, other: ProcessFacts) =>
@@ -172,7 +174,7 @@ async function presenceOfOlder({ pid, startTime }: QemuProcess, from: string | u
   const stat = statOf(pid);
   if (stat?.startTime === startTime && !stat.isDead) return 'UP';
   if (from !== FIRST_NAMESPACE || !(await showsAll())) return 'UNKNOWN';
-  for await (const one of processes()) {
+  for (const one of processes()) {
     const found = statOf(one);
     if (found === undefined ? isProcessThere(one) : found.startTime === startTime && !found.isDead) return 'UNKNOWN';
   }

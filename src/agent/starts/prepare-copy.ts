@@ -28,11 +28,13 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   const how = { topOnly: backing !== undefined, isEncrypted: encryption !== undefined };
   judge(copyUses(disk.chain, { ...how, isNamed: false, sharedBy: undefined }), spec.accept);
   if (encryption !== undefined) await requireSecret(encryption.secretId, site.machine);
-  const { path, plan: destination, toSet: lacks = [] } = await checkDestination(spec, { top, backing }, site);
+  // The look at all processes of the host takes longest.
+  const [{ path, plan: destination, toSet: lacks = [] }, sharedBy] = await Promise.all([
+    checkDestination(spec, { top, backing }, site),
+    sharedWriter(site),
+  ]);
   const reused = how.topOnly ? await lookAtReused(path, destination, spec.options, site) : undefined;
   const { backingName } = destination;
-  // Last, because it looks at all processes of the host.
-  const sharedBy = await sharedWriter(site);
   const lost = judge(copyUses(disk.chain, { ...how, isNamed: backingName !== undefined, sharedBy }), spec.accept);
   const shared = sharedNode(destination.backing);
   const under = shared === undefined ? [] : disk.chain.slice(disk.chain.findIndex(({ node }) => node === shared));
