@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import type { Disk } from '../../core/disk/chain.ts';
 import type { Accepted } from '../../core/job/journal-entry.ts';
 import { bornOf, type FileNames, filesOpenedBy, keyOfFile, type UsedFile } from '../../core/job/used-file.ts';
+import { deviceName, deviceNumber } from './device-number.ts';
 import { lstat, readlink, stat } from './disk-files.ts';
 
 export interface FileIdentity {
@@ -71,16 +72,6 @@ async function ofSysFolder(folder: string, sys: string): Promise<FileIdentity | 
   const [major, minor] = (await readFile(join(folder, 'dev'), 'utf8').catch(() => '')).trim().split(':').map(Number);
   if (major === undefined || minor === undefined) return undefined;
   return await deviceIdentity(deviceNumber(major, minor), sys);
-}
-
-/** As /sys names it, MAJOR:MINOR. */
-export function deviceName(rdev: number): string {
-  return `${(rdev >> 8) & 0xfff}:${(rdev & 0xff) | ((rdev >> 12) & 0xfff00)}`;
-}
-
-/** As the kernel packs it for user space (include/linux/kdev_t.h, new_encode_dev). */
-export function deviceNumber(major: number, minor: number): number {
-  return (minor & 0xff) | (major << 8) | ((minor & 0xfff00) << 12);
 }
 
 /** Follows links as a process with that root would; the kernel would follow absolute ones from our own root. */

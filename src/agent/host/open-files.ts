@@ -1,6 +1,9 @@
 /** The open files of a process, and where its paths lead: the only proof that a file is the one that QEMU has. */
+
+import { deviceNumber } from './device-number.ts';
 import { type DiskFile, open, stat } from './disk-files.ts';
-import { deviceNumber, type FileIdentity, identify, identityOf, inRoot, overlaps } from './file-identity.ts';
+import { type FileIdentity, identify, identityOf, inRoot, overlaps } from './file-identity.ts';
+import { type Mount, mountsOf } from './mounts.ts';
 import { O_PATH } from './pinned-folder.ts';
 import {
   descriptorsOf,
@@ -14,7 +17,7 @@ import {
   shown,
 } from './proc.ts';
 import { foundBy } from './process-looks.ts';
-import { mayBe } from './process-pass.ts';
+import { type KernelsNumbers, mayBe } from './process-pass.ts';
 
 /** From /proc, which does not ask a file system of disks. */
 export interface OpenFiles {
@@ -73,6 +76,10 @@ function soughtBy(identity: FileIdentity, name: AsKernelHas): SoughtFile {
   return { identity, inode: identity.isFile ? name.inode : undefined, name };
 }
 
+function numbersOf({ inode, name }: SoughtFile): KernelsNumbers {
+  return inode === undefined ? {} : { inode, device: name.mount?.device };
+}
+
 /** As in fdinfo. */
 export async function asKernelHas(path: string): Promise<AsKernelHas> {
   await using handle = await open(path, O_PATH).catch(() => undefined);
@@ -82,12 +89,13 @@ export async function asKernelHas(path: string): Promise<AsKernelHas> {
 function kernelsWordFor({ descriptor }: DiskFile): AsKernelHas {
   const info = infoOf('self', descriptor);
   const id = mountIn(info);
-  return { inode: inodeIn(info), mount: id === undefined ? undefined : mounts().get(id) };
+  return { inode: inodeIn(info), mount: id === undefined ? undefined : mountsOf('self').get(id) };
 }
 
 export async function isOpen({ files }: Pick<OpenFiles, 'files'>, sought: SoughtFile): Promise<boolean> {
+  const numbers = numbersOf(sought);
   const found = await Promise.all(
-    files.filter((file) => mayBe(sought.inode, file)).map(async (file) => await isAt(file, sought)),
+    files.filter((file) => mayBe(numbers, file)).map(async (file) => await isAt(file, sought)),
   );
   return found.includes(true);
 }
@@ -111,7 +119,7 @@ export async function processHaving(
   { besides, toWrite = false }: { readonly besides?: number; readonly toWrite?: boolean } = {},
 ): Promise<string | undefined> {
   const besidesUs = [process.pid, ...(besides === undefined ? [] : [besides])];
-  const found = await foundBy({ is: 'FILE', inode: sought.inode, toWrite, besides: besidesUs });
+  const found = await foundBy({ is: 'FILE', numbers: numbersOf(sought), toWrite, besides: besidesUs });
   const has = await Promise.all(found.map(async (file) => await isAt(file, sought)));
   const pid = found[has.indexOf(true)]?.pid;
   return pid === undefined ? undefined : `pid ${pid} (${(shown(`/proc/${pid}/comm`) ?? '').trim()})`;
@@ -129,28 +137,4 @@ export function isLocked({ identity, name: { inode, mount } }: SoughtFile, locks
     if (!identity.isFile && kind === 'FLOCK') return false;
     return key === own || `file ${key}` === identity.key;
   });
-}
-
-/** A mounted file system of this host. */
-interface Mount {
-  /** The kernel's own number of the file system; `stat` may report others for overlay and btrfs. */
-  readonly device: number;
-  /** As in mount(8): ext4, nfs4, fuse.glusterfs. */
-  readonly type: string;
-}
-
-/** By the number that fdinfo calls mnt_id. The file systems themselves are not asked for anything. */
-function mounts(): ReadonlyMap<string, Mount> {
-  return mountsIn(shown('/proc/self/mountinfo') ?? '');
-}
-
-export function mountsIn(mountinfo: string): ReadonlyMap<string, Mount> {
-  return new Map(
-    mountinfo.split('\n').flatMap((line) => {
-      // ID, its parent's, MAJOR:MINOR, root, mount point, options, any more of them, a hyphen, type, source, options.
-      const [, id, major, minor, type] = /^(\d+) \d+ (\d+):(\d+) .*? - (\S+) /.exec(line) ?? [];
-      if (id === undefined || type === undefined) return [];
-      return [[id, { device: deviceNumber(Number(major), Number(minor)), type }] as const];
-    }),
-  );
 }

@@ -14,6 +14,7 @@ export interface Descriptor {
 }
 
 export interface OpenFile {
+  readonly pid: number;
   readonly descriptor: number;
   /** Leads to the very file, whatever is at its name. */
   readonly link: string;
@@ -55,7 +56,7 @@ export function filesAmong(pid: number, descriptors: readonly Descriptor[]): rea
     // In octal; the last two bits are O_ACCMODE.
     const flags = Number.parseInt(/^flags:\s*([0-7]+)$/m.exec(info)?.[1] ?? '0', 8);
     const isWritable = (flags & 3) !== constants.O_RDONLY;
-    return [{ descriptor, link, name, inode: inodeIn(info), mount: mountIn(info), isWritable }];
+    return [{ pid, descriptor, link, name, inode: inodeIn(info), mount: mountIn(info), isWritable }];
   });
 }
 

@@ -1,13 +1,20 @@
 /** One pass over the descriptors of all processes, for many searches. It asks no file system but /proc: it never blocks. */
+import { mountsOf } from './mounts.ts';
 import { descriptorsOf, filesAmong, type OpenFile, processes } from './proc.ts';
+
+/** The kernel's numbers of a file; undefined if it does not show them, or for a device. */
+export interface KernelsNumbers {
+  readonly inode?: string;
+  /** Of its file system. */
+  readonly device?: number | undefined;
+}
 
 export type Search =
   /** `names`: the kernel's, as `socket:[4711]`. */
   | { readonly is: 'SOCKETS'; readonly names: ReadonlySet<string> }
   | {
       readonly is: 'FILE';
-      /** The kernel's number; undefined if it does not count them, or for a device. */
-      readonly inode: string | undefined;
+      readonly numbers: KernelsNumbers;
       /** Only those that may write to it. */
       readonly toWrite: boolean;
       /** Processes that are left out. */
@@ -36,7 +43,7 @@ export function* passFor(searches: readonly Search[]): Generator<void, AllFound>
       const those =
         search.is === 'SOCKETS'
           ? descriptors.filter(({ name }) => search.names.has(name))
-          : files.filter((file) => mayBe(search.inode, file) && isNew(file, search, others));
+          : files.filter((file) => mayBe(search.numbers, file) && isNew(file, search, others));
       for (const { link, name } of those) found.push({ pid, link, name });
     }
     yield;
@@ -44,11 +51,14 @@ export function* passFor(searches: readonly Search[]): Generator<void, AllFound>
   return wanted.map(({ found }) => found);
 }
 
-/** Whether the file systems have to be asked for it: another one may hang. */
-export function mayBe(inode: string | undefined, file: OpenFile): boolean {
-  const isOther = file.inode !== undefined && inode !== undefined && file.inode !== inode;
+/** Whether its file system has to be asked whether it is the file. Another file system may hang. */
+export function mayBe({ inode, device }: KernelsNumbers, file: OpenFile): boolean {
   // It may be a loop device over the searched file.
-  return !isOther || file.name.startsWith('/dev/');
+  if (file.name.startsWith('/dev/')) return true;
+  if (file.inode !== undefined && inode !== undefined && file.inode !== inode) return false;
+  // Files of two file systems may have the same number.
+  const its = device === undefined || file.mount === undefined ? undefined : mountsOf(file.pid).get(file.mount)?.device;
+  return its === undefined || its === device;
 }
 
 /** Most processes share a few files, for example /dev/null: each mount and inode is given once. */
@@ -59,7 +69,7 @@ function isNew(
 ): boolean {
   if (search.toWrite && !isWritable) return false;
   // One holder of the file may close it before it is looked at.
-  if (inode === undefined || inode === search.inode) return true;
+  if (inode === undefined || inode === search.numbers.inode) return true;
   const key = `${mount}:${inode}`;
   const isFirst = !others.has(key);
   others.add(key);

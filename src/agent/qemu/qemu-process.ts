@@ -50,12 +50,12 @@ async function findListeners(socketPaths: readonly string[]): Promise<readonly (
     if (!isAbsolute(path) || found.has(real)) links.set(`socket:[${inode}]`, real);
   }
   const bound = links.size === 0 ? [] : await foundBy({ is: 'SOCKETS', names: new Set(links.keys()) });
-  const processes = new Map<number, Promise<ProcessFacts | undefined>>();
+  const listening = new Map<number, Promise<ProcessFacts | undefined>>();
   for (const { pid, name } of bound) {
     const path = links.get(name);
     if (path === undefined) continue;
-    const asked = processes.get(pid) ?? factsOf(pid);
-    processes.set(pid, asked);
+    const asked = listening.get(pid) ?? factsOf(pid);
+    listening.set(pid, asked);
     const facts = await asked;
     if (facts === undefined) continue;
     const real = isAbsolute(path) ? path : await realSocket(resolve(facts.workingDirectory, path));

@@ -179,7 +179,8 @@ export class FakeQemu implements AsyncDisposable {
     return this.#changes;
   }
 
-  toString(): string {
+  /** Its jobs and the commands that it got, for messages. */
+  get words(): string {
     const jobs = [...this.#jobs.values()].map((job) => JSON.stringify(job.asJob()));
     return `QEMU: ${jobs.join(', ') || 'no job'}; ${this.#clients.length} clients; ${this.#changes.join(' ')}`;
   }

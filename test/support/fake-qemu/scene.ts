@@ -162,7 +162,7 @@ export class Scene implements AsyncDisposable {
   get left(): string {
     const folder = join(this.agentFolder, 'jobs');
     const journals = readdirSync(folder).map((name) => `${name}:\n${readFileSync(join(folder, name), 'utf8')}`);
-    return `${this.qemu}\n${journals.join('\n')}`;
+    return `${this.qemu.words}\n${journals.join('\n')}`;
   }
 
   /** An agent with this journal of an earlier one. It does not find QEMU if that has died. */

@@ -35,6 +35,12 @@ export class FuseFile implements AsyncDisposable {
     return mounted;
   }
 
+  /** Its file system answers nothing, until the result is disposed of. */
+  hang(): Disposable {
+    this.#child.kill('SIGSTOP');
+    return { [Symbol.dispose]: () => void this.#child.kill('SIGCONT') };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#child.kill();
     await this.#exited;

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { sharedKind, sharedStorage } from '../../../../src/agent/files/shared-storage.ts';
-import { mountsIn } from '../../../../src/agent/host/open-files.ts';
+import { mountsIn } from '../../../../src/agent/host/mounts.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 
 const MOUNTINFO = `

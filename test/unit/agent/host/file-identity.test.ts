@@ -2,8 +2,8 @@
 import { link, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { deviceNumber } from '../../../../src/agent/host/device-number.ts';
 import {
-  deviceNumber,
   type FileIdentity,
   fileNamesOf,
   identify,

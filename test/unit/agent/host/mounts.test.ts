@@ -2,9 +2,10 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { deviceNumber } from '../../../../src/agent/host/device-number.ts';
 import { stat } from '../../../../src/agent/host/disk-files.ts';
-import { deviceNumber } from '../../../../src/agent/host/file-identity.ts';
-import { asKernelHas, mountsIn } from '../../../../src/agent/host/open-files.ts';
+import { mountsIn } from '../../../../src/agent/host/mounts.ts';
+import { asKernelHas } from '../../../../src/agent/host/open-files.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 
 it('are known by the number of the mount, with what the kernel calls them', () => {

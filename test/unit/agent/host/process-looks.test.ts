@@ -29,7 +29,12 @@ async function programWith(dir: string) {
 }
 
 async function fileAt(path: string, toWrite: boolean): Promise<Search> {
-  return { is: 'FILE', inode: present(await soughtAt(path)).inode, toWrite, besides: [process.pid] };
+  return {
+    is: 'FILE',
+    numbers: { inode: present(present(await soughtAt(path)).inode) },
+    toWrite,
+    besides: [process.pid],
+  };
 }
 
 /** Not the devices of other processes, which are found for any file. */
