@@ -5,6 +5,7 @@ import type { JobEvent } from '../core/job/job-event.ts';
 import type { JobView } from '../core/job/job-view.ts';
 import type { WatchRequest } from '../core/requests.ts';
 import { progressIntervalMs } from '../core/rules/list.ts';
+import { keepYoungSpace } from '../lib/heap.ts';
 import { Pushed, type Take } from '../lib/pushed.ts';
 import { Crowd } from './crowd.ts';
 import { type Begin, live } from './cursor.ts';
@@ -17,6 +18,9 @@ export interface JobNow {
   /** The job as callers see it now; the journal of an ended job may be out of date. */
   readonly shown: () => Promise<JobView>;
 }
+
+/** Streams and cursors last. With so many watchers a larger young generation would be a third of the memory. */
+const MANY = 500;
 
 export class Watches<Watched extends Feed> {
   readonly #limit: number;
@@ -58,6 +62,7 @@ export class Watches<Watched extends Feed> {
       if (crowd.watchers >= this.#limit) fail('TOO_MANY_WATCHERS', { job, limit: this.#limit });
       this.#watched.set(job, crowd);
       const part = crowd.enter(intervalMs);
+      if (crowd.watchers === MANY) keepYoungSpace();
       try {
         const begun =
           afterRevision === undefined ? snapshot(shown, take) : Promise.resolve(after(afterRevision, known));
