@@ -19,7 +19,7 @@ export interface JobNow {
   readonly shown: () => Promise<JobView>;
 }
 
-/** Streams and cursors last. With so many watchers a larger young generation would be a third of the memory. */
+/** Streams and cursors last. From this number of watchers on, a larger young generation would be much of the memory. */
 const MANY = 500;
 
 export class Watches<Watched extends Feed> {
