@@ -5,7 +5,7 @@ import { descriptorsOf, filesAmong, type OpenFile, processes } from './proc.ts';
 /** The kernel's numbers of a file; undefined if it does not show them, or for a device. */
 export interface KernelsNumbers {
   readonly inode?: string;
-  /** Of its file system. */
+  /** The number of its file system. */
   readonly device?: number | undefined;
 }
 
