@@ -149,7 +149,7 @@ export class Chaos implements AsyncDisposable {
 
   /** For a person who wants to know why it failed. */
   async report(): Promise<string> {
-    const { admin, folder, killer, rounds } = this.#parts;
+    const { admin, folder, killer, rounds, vm } = this.#parts;
     const commands = ['query-status', 'query-jobs', 'query-block-jobs'];
     const answers = await Promise.all(commands.map(async (command) => await admin.execute(command).catch(String)));
     const jobs = join(folder, 'state', 'jobs');
@@ -162,7 +162,8 @@ export class Chaos implements AsyncDisposable {
       newest.map(async ({ name }) => `${name}\n${await readFile(join(jobs, name), 'utf8').catch(String)}`),
     );
     const now = rounds.map((disk) => `now: ${disk.now}`);
-    return [...now, ...answers.map((answer) => JSON.stringify(answer)), ...journals, killer.log].join('\n');
+    const output = `The output of QEMU: ${vm.qemuLog}`;
+    return [...now, output, ...answers.map((answer) => JSON.stringify(answer)), ...journals, killer.log].join('\n');
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

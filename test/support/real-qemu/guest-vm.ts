@@ -262,6 +262,11 @@ export class GuestVm implements AsyncDisposable {
     return new Map(Object.entries(marks).map(([id, mark]) => [Number(id), mark]));
   }
 
+  /** The output of QEMU: its warnings, and the assertion that has ended it. */
+  get qemuLog(): string {
+    return readLog(join(this.dir, 'qemu.log'));
+  }
+
   /** The guest's log up to now, in whole lines. */
   log(): string[] {
     return readLog(this.logPath).split('\n').slice(0, -1);
