@@ -118,15 +118,19 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
 
   test('shows why a copy failed, and what to do', async () => {
     await using site = await Site.open();
-    const fault = { atByte: 8 * MIB, errno: 'ENOSPC' } as const;
+    // Behind the 16 MiB that QEMU copies at once: a copy that fails in its first moments is refused.
+    const fault = { atByte: 48 * MIB, errno: 'ENOSPC' } as const;
     await using full = await NbdServer.start({ folder: site.dir, sizeBytes: 64 * MIB, over: 'unix', fault });
+    await site.qemu.admin.hmpQemuIo('virtio0', `write ${fault.atByte} ${MIB}`);
     await using shown = await chromium.open(site.url);
     await shown.shows('No data is being moved');
-    await site.service.startCopy({
+    const copy = await site.service.startCopy({
       disk: { domain: site.name, disk: 'virtio0' },
       destination: { target: { $case: 'nbd', value: full.target } },
       onNoSpace: OnNoSpace.ON_NO_SPACE_FAIL,
+      bandwidthBytesPerSecond: 65_536n,
     });
+    await site.service.setSpeed(copy.id, 0n);
     await shown.shows(/web1 virtio0.* Failed no space left/, 'table.ended');
     await shown.page.click('table.ended a');
     await shown.shows('NO_SPACE', '.notice .error');
