@@ -1,5 +1,4 @@
 /** The open files of a process, and where its paths lead: the only proof that a file is the one that QEMU has. */
-
 import { deviceNumber } from './device-number.ts';
 import { type DiskFile, open, stat } from './disk-files.ts';
 import { type FileIdentity, identify, identityOf, inRoot, overlaps } from './file-identity.ts';

@@ -1,6 +1,6 @@
 /**
- * The processes of this host, from /proc. It is kernel memory and never blocks, so it is read synchronously: a thread
- * for each of hundreds of looks would be most of the cost of a start.
+ * The processes of this host, from /proc. It is kernel memory, so all but the locks are read synchronously: a thread for
+ * each of hundreds of looks would be most of the cost of a start.
  */
 import { constants, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
