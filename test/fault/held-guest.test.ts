@@ -69,7 +69,7 @@ describe.each(HOLDING)('$name', (course) => {
     course.before?.(scene);
     const recording = await record(course, scene);
     const { job } = recording;
-    const cases = new Cases();
+    const cases = new Cases(() => scene.left);
     const worlds = held(recording);
     expect(worlds.length).toBeGreaterThan(1);
     for (const { text, line, world } of worlds) {

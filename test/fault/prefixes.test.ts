@@ -113,13 +113,9 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
     course.before?.(scene);
     const recording = await record(course, scene);
     const { lines } = recording;
-    const cases = new Cases();
+    const cases = new Cases(() => scene.left);
     const finds = async (name: string, found: Found) => {
-      await cases.try(
-        name,
-        async () => await goOn(course, scene, recording, found),
-        () => scene.left,
-      );
+      await cases.try(name, async () => await goOn(course, scene, recording, found));
     };
     const holds = new Map<string, string>();
     await finds('nothing', { text: '', holds, world: recording.before });
@@ -143,13 +139,9 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
     course.before?.(scene);
     const recording = await record(course, scene);
     const { job, end, lines } = recording;
-    const cases = new Cases();
+    const cases = new Cases(() => scene.left);
     const finds = async (name: string, found: Found) => {
-      await cases.try(
-        name,
-        async () => await goOn(course, scene, recording, found),
-        () => scene.left,
-      );
+      await cases.try(name, async () => await goOn(course, scene, recording, found));
     };
     const runs = lines.findIndex(({ entry }) => entry.entry === 'running');
     for (const { count, text, holds: held, words, world, next } of prefixes(recording)) {

@@ -66,13 +66,12 @@ describe.concurrent.each(COURSES)('$name', (course) => {
     await using scene = await Scene.begin(course.scene);
     course.before?.(scene);
     const before = scene.now;
-    const cases = new Cases();
+    const cases = new Cases(() => scene.left);
     for (const fault of faultsOf(course, how)) {
-      const lives = async () => {
+      await cases.try(`${fault.command}, number ${fault.nth}`, async () => {
         scene.restore(before);
         await live(course, scene, fault);
-      };
-      await cases.try(`${fault.command}, number ${fault.nth}`, lives, () => scene.left);
+      });
     }
     expect(cases.wrong).toEqual([]);
   });

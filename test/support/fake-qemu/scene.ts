@@ -161,7 +161,8 @@ export class Scene implements AsyncDisposable {
   /** In words: QEMU's jobs and commands, and the journals of the last agent. */
   get left(): string {
     const folder = join(this.agentFolder, 'jobs');
-    const journals = readdirSync(folder).map((name) => `${name}:\n${readFileSync(join(folder, name), 'utf8')}`);
+    const names = existsSync(folder) ? readdirSync(folder) : [];
+    const journals = names.map((name) => `${name}:\n${readFileSync(join(folder, name), 'utf8')}`);
     return `${this.qemu.words}\n${journals.join('\n')}`;
   }
 
