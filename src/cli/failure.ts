@@ -92,6 +92,9 @@ const NEXT: Readonly<Record<Exclude<Reason, 'UNSPECIFIED' | InText>, (words: Wor
   DRAINING: () => 'try again in a moment',
   PATH_REPLACED: () => 'start again, in a folder where nobody else renames files',
   PLAN_CHANGED: () => 'blockjob plan with the same arguments',
+  CONFIG_NOT_RECORDED: ({ job, token }) =>
+    `write the path into the VM’s configuration, then blockjob pivot ${job ?? 'JOB'} --recorded ${token || 'TOKEN'}`,
+  CONFIG_RECORD_STALE: ({ job }) => `blockjob info ${job ?? 'JOB'} shows the gate`,
   JOB_LOST: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
   NOT_ON_DISK: ({ job }) => `blockjob info ${job ?? 'JOB'}`,
 };

@@ -1,4 +1,5 @@
 /** The configuration of a mode, read from the command line and completely checked. */
+import type { ConfigOwner } from '../core/job-options.ts';
 import type { CallerLimits, Limits } from '../core/limits.ts';
 import type { Address, Port } from '../lib/address.ts';
 import type { TlsFiles } from '../lib/tls-files.ts';
@@ -46,6 +47,7 @@ export interface HostConfig {
   };
   /** Whether jobs may also be started on VMs of libvirt. */
   readonly allowManaged: boolean;
+  readonly configOwner: ConfigOwner;
   readonly limits: Limits;
 }
 

@@ -128,6 +128,7 @@ export interface HostFlags {
   readonly adoptJobsOf: readonly string[];
   readonly allowDestination: readonly AllowedDestination[];
   readonly allowLibvirtManaged?: boolean;
+  readonly configOwner: keyof typeof CONFIG_OWNERS;
   readonly maxJobs: number;
   readonly maxWatchers: number;
   readonly keepDays: number;
@@ -135,6 +136,8 @@ export interface HostFlags {
   readonly keepLeftovers: number;
   readonly hostName: string;
 }
+
+const CONFIG_OWNERS = { none: 'NONE', external: 'EXTERNAL' } as const;
 
 export function addHost(command: Command): Command {
   return command
@@ -167,6 +170,15 @@ export function addHost(command: Command): Command {
         .default([], 'none: every copy is refused'),
     )
     .option('--allow-libvirt-managed', 'also start jobs on VMs of libvirt, which then does not know their images')
+    .addOption(
+      new Option(
+        '--config-owner <owner>',
+        'whether another program keeps the configurations of the VMs: with external, a pivot needs its record, unless ' +
+          'the request for the job says otherwise',
+      )
+        .choices(Object.keys(CONFIG_OWNERS))
+        .default('none'),
+    )
     .option('--max-jobs <number>', 'how many jobs may run at the same time', parseCount, 100)
     .option('--max-watchers <number>', 'how many clients may watch one job', parseCount, 100)
     .option(
@@ -208,6 +220,7 @@ export function hostOf(flags: HostFlags, command: Command): HostConfig {
       nbdServers: flags.allowDestination.flatMap((place) => ('host' in place ? place : [])),
     },
     allowManaged: flags.allowLibvirtManaged === true,
+    configOwner: CONFIG_OWNERS[flags.configOwner],
     limits: {
       jobs: flags.maxJobs,
       watchersPerJob: flags.maxWatchers,

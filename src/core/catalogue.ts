@@ -256,6 +256,12 @@ export const catalogue = {
     DESTINATION_MOVED: {
       text: '{path} is no longer the file that QEMU has open: it was removed, renamed or replaced; give that file its name back, or abort the job',
     },
+    CONFIG_NOT_RECORDED: {
+      text: 'the configuration of the VM has an external owner, which has not recorded the new path: write {path} into it, and send the token {token} of the gate of job {job} with the pivot (record)',
+    },
+    CONFIG_RECORD_STALE: {
+      text: 'the record {token} does not belong to the gate of job {job}: it is of another attempt; read Job.pivot_gate, write its path into the configuration of the VM, and send its token',
+    },
     GATEWAY_HEADER_INVALID: {
       text: 'header {header} of gateway {gateway} is invalid: <why>; nothing was done. Check the version of the gateway',
     },

@@ -6,6 +6,7 @@ export type WriteMode = 'BACKGROUND' | 'BLOCKING';
 export type OnReady = 'HOLD' | 'PIVOT' | 'FINISH';
 export type OnNoSpace = 'PAUSE' | 'FAIL';
 export type PauseGuest = 'AUTO' | 'ALWAYS' | 'NEVER';
+export type ConfigOwner = 'NONE' | 'EXTERNAL';
 
 /** The losses that the caller may accept. */
 export type Accept = 'LOSES_ENCRYPTION' | 'LOSES_INTERNAL_SNAPSHOTS' | 'SHARED_WRITER';
@@ -33,6 +34,8 @@ export interface JobOptions {
   /** The highest image whose data a commit moves. */
   readonly topPath: string;
   readonly deleteCommitted: boolean;
+  /** Of a job with a pivot. Also undefined in journals older than this field: NONE. */
+  readonly configOwner?: ConfigOwner;
   /** The accepted losses. Also undefined in journals older than this field. */
   readonly accept?: readonly Accept[];
 }

@@ -2,7 +2,7 @@
 import type { Destination, Encryption, NbdExport } from './destination.ts';
 import type { Job } from './job/job.ts';
 import type { JobFilter, Labels, WatchFilter } from './job/labels.ts';
-import type { Accept, ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
+import type { Accept, ConfigOwner, ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
 import type { Positions } from './jobs-message.ts';
 
 export interface DiskRef {
@@ -37,6 +37,8 @@ export interface StartRequest {
   readonly validateOnly: boolean;
   readonly planEtag: string;
   readonly accept: readonly Given<Accept>[];
+  /** Of a job with a pivot; no other kind uses it. Undefined: the default of the host. */
+  readonly configOwner?: Given<ConfigOwner>;
   readonly labels?: Labels;
 }
 
@@ -87,6 +89,10 @@ export interface AbortRequest {
   /** Whether to cancel the job even if QEMU would first have to drain or flush. */
   readonly force: boolean;
   readonly pauseGuest: Given<PauseGuest>;
+  /** That the owner of the VM's configuration has recorded the path of the gate with this token. */
+  readonly record?: { readonly token: string } | undefined;
+  /** Whether to write the record down, and not to pivot. Undefined: false. */
+  readonly recordOnly?: boolean;
   readonly requestId: string;
 }
 

@@ -10,6 +10,7 @@ import {
 } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
   Accept,
+  ConfigOwner,
   Convergence,
   DestinationContent,
   Evidence_Source,
@@ -26,6 +27,7 @@ import {
   type Outcome as OutcomeMessage,
   PauseGuest,
   PauseReason,
+  type PivotGate,
   type Progress as ProgressMessage,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
@@ -33,7 +35,7 @@ import type { Leftover, PlannedJob, ReclaimResult, Started } from '../core/block
 import type { NbdExport } from '../core/destination.ts';
 import type { ForeignJob } from '../core/foreign-job.ts';
 import type { EventFacts } from '../core/job/job-event.ts';
-import type { JobView, PublicAccepted } from '../core/job/job-view.ts';
+import type { JobView, PublicAccepted, ShownGate } from '../core/job/job-view.ts';
 import type { Outcome } from '../core/job/outcome.ts';
 import type { Progress } from '../core/job/progress.ts';
 import { fromMs } from './durations.ts';
@@ -64,7 +66,13 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
     requestId: job.requestId,
     labels: { ...accepted.labels },
     createdBy: accepted.createdBy ?? '',
+    pivotGate: job.pivotGate && fromPivotGate(job.pivotGate),
+    configOwner: numberOf(ConfigOwner, 'CONFIG_OWNER', accepted.options.configOwner),
   };
+}
+
+function fromPivotGate({ token, nextStartPath, openTime, recordTime }: ShownGate): PivotGate {
+  return { token, nextStartPath, openTime: new Date(openTime), recordTime: date(recordTime) };
 }
 
 export function fromStarted(started: Started): StartCopyResponse {
@@ -168,6 +176,7 @@ function fromOutcome(outcome: Outcome): OutcomeMessage {
     guestAsOf: date(outcome.guestAsOf),
     guestChangedByJobId: outcome.guestChangedBy ?? '',
     destinationChangedByJobId: outcome.destinationChangedBy ?? '',
+    setConfigBackTo: outcome.setConfigBackTo ?? '',
   };
 }
 

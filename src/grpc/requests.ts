@@ -16,6 +16,7 @@ import {
 } from '../../generated/blockjob/v1/domain_service.ts';
 import {
   Accept,
+  ConfigOwner,
   type Destination as DestinationMessage,
   type DiskRef as DiskRefMessage,
   ImageFormat,
@@ -45,6 +46,7 @@ export function toCopyRequest({ destination, timeLimit, ...request }: StartCopyR
     onReady: fromEnum(OnReady, 'ON_READY', request.onReady),
     onNoSpace: fromEnum(OnNoSpace, 'ON_NO_SPACE', request.onNoSpace),
     pauseGuest: fromEnum(PauseGuest, 'PAUSE_GUEST', request.pauseGuest),
+    configOwner: toConfigOwner(request),
     timeLimitMs: toMs(timeLimit),
     accept: toAccept(request.accept),
   };
@@ -55,6 +57,7 @@ export function toRebaseRequest({ flags, ...request }: RebaseMessage): Requests[
     ...request,
     disk: toDiskRef(request.disk),
     flags: flags.map((flag) => fromEnum(RebaseFlag, 'REBASE_FLAG', flag)),
+    configOwner: toConfigOwner(request),
     accept: toAccept(request.accept),
   };
 }
@@ -64,6 +67,7 @@ export function toCommitRequest({ flags, ...request }: CommitMessage): Requests[
     ...request,
     disk: toDiskRef(request.disk),
     flags: flags.map((flag) => fromEnum(CommitFlag, 'COMMIT_FLAG', flag)),
+    configOwner: toConfigOwner(request),
     accept: toAccept(request.accept),
   };
 }
@@ -153,4 +157,8 @@ function toNbd({ server, exportName, tlsCredentialsId, tlsHostname }: NbdDestina
 
 function toAccept(values: readonly Accept[]) {
   return values.map((value) => fromEnum(Accept, 'ACCEPT', value));
+}
+
+function toConfigOwner({ configOwner }: Pick<StartCopyRequest, 'configOwner'>) {
+  return fromEnum(ConfigOwner, 'CONFIG_OWNER', configOwner);
 }

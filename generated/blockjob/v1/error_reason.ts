@@ -551,6 +551,22 @@ export const ErrorReason = {
    */
   ERROR_REASON_DESTINATION_MOVED: 970,
   /**
+   * ERROR_REASON_CONFIG_NOT_RECORDED - FAILED_PRECONDITION. The VM's configuration has an external owner (Job.config_owner), and the owner has not recorded
+   * the path of the next start. The guest stays on the source, and the job stays READY.
+   * Do: write `path` into the VM's configuration, then repeat the call with AbortRequest.record, which has `token`.
+   * libvirt: none (it changes its own configuration).
+   * Keys: job, token, path.
+   */
+  ERROR_REASON_CONFIG_NOT_RECORDED: 974,
+  /**
+   * ERROR_REASON_CONFIG_RECORD_STALE - FAILED_PRECONDITION. The record is of another attempt: of an earlier job, or of an earlier gate of this job; or the
+   * job has no gate. The guest stays on the source, and the job goes on.
+   * Do: read Job.pivot_gate, write its path into the VM's configuration, and send its token.
+   * libvirt: none.
+   * Keys: job, token.
+   */
+  ERROR_REASON_CONFIG_RECORD_STALE: 975,
+  /**
    * ERROR_REASON_GATEWAY_HEADER_INVALID - FAILED_PRECONDITION. The agent cannot read a header from the gateway: the caller's name, the caller's rights, or
    * the owner of the domain.
    * Do: compare the versions of gateway and agent; gateways are upgraded first.
@@ -763,6 +779,8 @@ export namespace ErrorReason {
   export type ERROR_REASON_REUSED_DIFFERS = typeof ErrorReason.ERROR_REASON_REUSED_DIFFERS;
   export type ERROR_REASON_VERIFY_BROKEN_OFF = typeof ErrorReason.ERROR_REASON_VERIFY_BROKEN_OFF;
   export type ERROR_REASON_DESTINATION_MOVED = typeof ErrorReason.ERROR_REASON_DESTINATION_MOVED;
+  export type ERROR_REASON_CONFIG_NOT_RECORDED = typeof ErrorReason.ERROR_REASON_CONFIG_NOT_RECORDED;
+  export type ERROR_REASON_CONFIG_RECORD_STALE = typeof ErrorReason.ERROR_REASON_CONFIG_RECORD_STALE;
   export type ERROR_REASON_GATEWAY_HEADER_INVALID = typeof ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID;
   export type ERROR_REASON_REFUSED_BY_QEMU = typeof ErrorReason.ERROR_REASON_REFUSED_BY_QEMU;
   export type ERROR_REASON_REASON_UNKNOWN = typeof ErrorReason.ERROR_REASON_REASON_UNKNOWN;
@@ -990,6 +1008,12 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 970:
     case "ERROR_REASON_DESTINATION_MOVED":
       return ErrorReason.ERROR_REASON_DESTINATION_MOVED;
+    case 974:
+    case "ERROR_REASON_CONFIG_NOT_RECORDED":
+      return ErrorReason.ERROR_REASON_CONFIG_NOT_RECORDED;
+    case 975:
+    case "ERROR_REASON_CONFIG_RECORD_STALE":
+      return ErrorReason.ERROR_REASON_CONFIG_RECORD_STALE;
     case 990:
     case "ERROR_REASON_GATEWAY_HEADER_INVALID":
       return ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID;
@@ -1189,6 +1213,10 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_VERIFY_BROKEN_OFF";
     case ErrorReason.ERROR_REASON_DESTINATION_MOVED:
       return "ERROR_REASON_DESTINATION_MOVED";
+    case ErrorReason.ERROR_REASON_CONFIG_NOT_RECORDED:
+      return "ERROR_REASON_CONFIG_NOT_RECORDED";
+    case ErrorReason.ERROR_REASON_CONFIG_RECORD_STALE:
+      return "ERROR_REASON_CONFIG_RECORD_STALE";
     case ErrorReason.ERROR_REASON_GATEWAY_HEADER_INVALID:
       return "ERROR_REASON_GATEWAY_HEADER_INVALID";
     case ErrorReason.ERROR_REASON_REFUSED_BY_QEMU:

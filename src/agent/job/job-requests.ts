@@ -30,7 +30,7 @@ export class JobRequests {
     this.#options = options;
   }
 
-  /** Resolves when the job has ended, or with `returnImmediately` when the request is written down. */
+  /** Resolves when the job has ended; with `returnImmediately` or `recordOnly` when the request is written down. */
   async abort(request: AbortRequest, call: Call): Promise<JobLog> {
     checkAbort(request);
     const { machines } = this.#options;
@@ -44,8 +44,9 @@ export class JobRequests {
       }
       await requestEnd(found, request, mark);
     });
-    if (!request.returnImmediately) await log.until(hasEnded, signal);
-    if (!request.returnImmediately && !log.ended) signal.throwIfAborted();
+    const waits = !request.returnImmediately && request.recordOnly !== true;
+    if (waits) await log.until(hasEnded, signal);
+    if (waits && !log.ended) signal.throwIfAborted();
     // A caller that asked for a pivot and only looks at the status must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);
     return log;

@@ -3,9 +3,11 @@
 import { BlockJobError, fail, failure } from '../../core/errors.ts';
 import { hasEnded, type Job } from '../../core/job/job.ts';
 import type { RequestMark } from '../../core/job/journal-entry.ts';
+import { refusedPivot } from '../../core/job/pivot-gate.ts';
 import type { AbortRequest } from '../../core/requests.ts';
 import { given } from '../../core/rules/rule.ts';
 import type { JobLog } from '../journal/job-log.ts';
+import { openGate } from './open-gate.ts';
 
 /** Its end is already known. Its clean-up in QEMU is no longer waited for, should QEMU stay silent. */
 async function giveUp(log: JobLog, mark: RequestMark | undefined): Promise<void> {
@@ -22,15 +24,16 @@ export function endedAs(job: Job): BlockJobError {
 /** A repeated request succeeds if the first one is in progress. Its caller may leave: the request stays written down. */
 export async function requestEnd(
   log: JobLog,
-  { pivot, force, pauseGuest }: AbortRequest,
+  { pivot, force, pauseGuest, record, recordOnly = false }: AbortRequest,
   mark: RequestMark | undefined,
 ): Promise<void> {
   // A start may wait long for storage; steps that have not begun can be undone at any time.
   if (pivot) await log.started();
   const paused = given(pauseGuest);
-  const entry = pivot
-    ? ({ entry: 'pivot-requested', pauseGuest: paused ?? 'AUTO' } as const)
-    : ({ entry: 'cancel-requested', force, ...(paused === undefined ? {} : { pauseGuest: paused }) } as const);
+  const cancel = { entry: 'cancel-requested', force, ...(paused === undefined ? {} : { pauseGuest: paused }) } as const;
+  const recorded = recordOnly && record !== undefined ? ({ entry: 'config-recorded', ...record } as const) : undefined;
+  const wanted = recorded ?? ({ entry: 'pivot-requested', pauseGuest: paused ?? 'AUTO', ...record } as const);
+  const entry = pivot ? wanted : cancel;
   // Concurrent requests are judged one after the other, each by the state that the one before it has left.
   for (;;) {
     const { accepted, state, intent } = log.job;
@@ -43,6 +46,13 @@ export async function requestEnd(
     }
     if (pivot && accepted.destination === undefined) {
       fail('PIVOT_UNSUPPORTED', { job: accepted.job, kind: accepted.kind });
+    }
+    if (pivot && log.job.concluded === undefined && (state === 'READY' || state === 'PIVOTING')) {
+      await openGate(log);
+      if (!isAsSeen(log.job)) continue;
+      const refusal = refusedPivot(log.job, record?.token);
+      if (refusal !== undefined) throw new BlockJobError(refusal);
+      if (recordOnly && log.job.gate?.recordTime !== undefined) return await log.noteAgain(mark);
     }
     if (intent?.entry === entry.entry && !(entry.entry === 'cancel-requested' && entry.force)) {
       await log.noteAgain(mark);

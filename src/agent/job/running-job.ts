@@ -24,6 +24,7 @@ import { AskedSoFar } from './asked-so-far.ts';
 import { type HoldOf, JobHold } from './job-hold.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
 import { type Looker, look, type Presence, presenceSeen, type Up } from './look.ts';
+import { openGate } from './open-gate.ts';
 import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
 
 export interface RunningJobOptions
@@ -38,7 +39,7 @@ export interface RunningJobOptions
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
 }
 
-type ForQemu = Exclude<Move, { move: 'wait' | 'record' | 'undo-start' | 'settle' | 'leave' }>;
+type ForQemu = Exclude<Move, { move: 'wait' | 'record' | 'open-gate' | 'undo-start' | 'settle' | 'leave' }>;
 
 /** QEMU cannot be asked, or an unexpected error happened. */
 const TRY_AGAIN_MS = 1000;
@@ -154,13 +155,13 @@ export class RunningJob {
         // A move that a request has made impossible meanwhile is decided again at the next look.
         await this.#log.offer(move.entry, { otherwise: async () => await this.#pause() });
         return;
+      case 'open-gate':
+        return await openGate(this.#log);
       case 'undo-start':
-        await this.#steps.takeBack(qemu);
-        return;
+        return await this.#steps.takeBack(qemu);
       case 'settle':
       case 'leave':
-        await this.#steps.settle(qemu, { leavesQemu: move.move === 'leave' });
-        return;
+        return await this.#steps.settle(qemu, { leavesQemu: move.move === 'leave' });
       default:
         if (qemu.is === 'up') await this.#ask(move, qemu);
     }
@@ -171,8 +172,7 @@ export class RunningJob {
     if (this.#job.state === 'PIVOTING' && isForPivot(move) && !(await this.#mayPivot(machine))) return;
     switch (move.move) {
       case 'command':
-        await this.#command(move, machine);
-        return;
+        return await this.#command(move, machine);
       case 'hold-guest':
         await this.#refusalOf(async () => await this.#hold.hold(move.because, machine));
         return;

@@ -7,7 +7,7 @@ import { type Destination, encryptionOf, keyNeeded } from '../../core/destinatio
 import { type BlockGraph, type Disk, type Image, onlyBelow, topDown } from '../../core/disk/chain.ts';
 import type { Accepted, AcceptedDestination } from '../../core/job/journal-entry.ts';
 import { isJobId, namesOf } from '../../core/job/names.ts';
-import { type JobKind, plainOptions } from '../../core/job-options.ts';
+import { type ConfigOwner, type JobKind, plainOptions } from '../../core/job-options.ts';
 import { HOLD_LIMIT_MS } from '../../core/moves/circumstances.ts';
 import type { QemuJob } from '../../core/qemu/replies.ts';
 import { inTime } from '../../lib/timer.ts';
@@ -20,17 +20,21 @@ import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { formatOf } from './destination.ts';
 import { describeSite, imageNode, type Site, sourceOf } from './site.ts';
 
-type JobSite = Omit<Site, 'owner' | 'schema' | 'graphs' | 'allowed' | 'deviceType' | 'sourceFile'>;
+interface JobSite extends Omit<Site, 'owner' | 'schema' | 'graphs' | 'allowed' | 'deviceType' | 'sourceFile'> {
+  /** The default of this host: only the journal knew the owner in the request. */
+  readonly configOwner: ConfigOwner;
+}
+
+interface RecoverOptions extends Pick<JobSite, 'host' | 'configOwner'> {
+  readonly whose: WhoseJobs;
+  readonly logger: Logger;
+}
 
 /** Looks at a QEMU that can be asked; an error is logged, and the look repeated when QEMU is connected again. */
-export async function recoverLost(
-  machine: VirtualMachine,
-  { host, whose, logger: base }: { readonly host: string; readonly whose: WhoseJobs; readonly logger: Logger },
-  table: JobTable,
-): Promise<void> {
-  const logger = base.child({ domain: machine.name });
+export async function recoverLost(machine: VirtualMachine, options: RecoverOptions, table: JobTable): Promise<void> {
+  const logger = options.logger.child({ domain: machine.name });
   try {
-    await recover(machine, { host, whose, logger }, table);
+    await recover(machine, { ...options, logger }, table);
   } catch (error) {
     if (isUnreachable(error))
       logger.info({ err: error }, 'QEMU went away while it was asked for jobs without a journal');
@@ -40,7 +44,7 @@ export async function recoverLost(
 
 async function recover(
   machine: VirtualMachine,
-  { host, whose, logger }: { readonly host: string; readonly whose: WhoseJobs; readonly logger: Logger },
+  { host, configOwner, whose, logger }: RecoverOptions,
   table: JobTable,
 ): Promise<void> {
   const { identity } = machine;
@@ -54,7 +58,7 @@ async function recover(
   const [graph, blockJobs] = await Promise.all([machine.graph(), machine.blockJobs()]);
   for (const job of lost) {
     const speed = blockJobs.find(({ id }) => id === job.id)?.speedBytesPerSecond ?? 0;
-    const accepted = await recoverJob(job, speed, { host, machine, identity, graph });
+    const accepted = await recoverJob(job, speed, { host, configOwner, machine, identity, graph });
     if (accepted === undefined) continue;
     await table.recover(accepted, machine);
     logger.warn({ job: job.id }, 'A job was found in QEMU, and its journal is lost');
@@ -97,6 +101,7 @@ async function recoverJob(
       ...plainOptions(speedBytesPerSecond),
       basePath: kind === 'COPY' ? '' : (below?.path ?? ''),
       topPath: kind === 'COMMIT' || kind === 'ACTIVE_COMMIT' ? (top?.path ?? '') : '',
+      ...(destination && { configOwner: site.configOwner }),
     },
     plan: [],
     recovered: true,
@@ -163,7 +168,7 @@ function targetOf(storage: string | undefined, path: string): Destination | unde
 /** Never rejects. A held guest is resumed once the state of its job is written down, or after its time. */
 export async function takeUp(
   machine: VirtualMachine,
-  options: { readonly host: string; readonly whose: WhoseJobs; readonly holds: GuestHolds; readonly logger: Logger },
+  options: RecoverOptions & { readonly holds: GuestHolds },
   table: JobTable,
 ): Promise<void> {
   const recovery = recoverLost(machine, options, table);

@@ -5,11 +5,12 @@ import { type Failure, fail, failure } from '../../core/errors.ts';
 import { writtenBy } from '../../core/job/job-facts.ts';
 import type { Accepted } from '../../core/job/journal-entry.ts';
 import type { Labelled } from '../../core/job/labels.ts';
-import type { JobKind } from '../../core/job-options.ts';
+import type { ConfigOwner, JobKind } from '../../core/job-options.ts';
 import type { StartRequest } from '../../core/requests.ts';
 import { may, mayRead, mustOperate } from '../../core/rights.ts';
 import type { CommitSpec } from '../../core/rules/commit.ts';
 import type { RebaseSpec } from '../../core/rules/rebase.ts';
+import { given } from '../../core/rules/rule.ts';
 import { fileKey } from '../files/files.ts';
 import type { Allowed } from '../files/place.ts';
 import { usedFiles } from '../host/file-identity.ts';
@@ -36,6 +37,8 @@ export interface StartsOptions extends Pick<JobTableOptions, 'machines' | 'mayCh
   readonly allowed: Allowed;
   /** Also on VMs of libvirt. */
   readonly allowManaged: boolean;
+  /** For a request that names none. */
+  readonly configOwner: ConfigOwner;
 }
 
 export interface Start {
@@ -107,7 +110,13 @@ export class Starts {
     // The objects found at the beginning may have other names by now, or another QEMU the socket.
     mustOperate(call, accepted.domain, unknownDomain(request));
     mustOperate(call, at.machine.name, unknownDomain(request));
-    return { ...accepted, uses: await usedFiles(accepted, site.disk) };
+    return { ...this.#owned(accepted, request), uses: await usedFiles(accepted, site.disk) };
+  }
+
+  #owned(accepted: Accepted, { configOwner }: StartRequest): Accepted {
+    if (accepted.destination === undefined) return accepted;
+    const options = { ...accepted.options, configOwner: given(configOwner) ?? this.#options.configOwner };
+    return { ...accepted, options };
   }
 
   async #survey({ request, spec }: Start, { machine, identity, taken }: StartingAt, call: Call): Promise<Site> {

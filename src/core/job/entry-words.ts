@@ -41,8 +41,12 @@ export function entryInWords(entry: JournalEntry): string {
       return 'requested again; nothing had to change';
     case 'speed':
       return `limit: ${limitInWords(entry.bandwidthBytesPerSecond)}`;
+    case 'gate-opened':
+      return 'a pivot needs the record of the owner of the VM’s configuration';
+    case 'config-recorded':
+      return 'the owner of the VM’s configuration has recorded the new path';
     case 'pivot-requested':
-      return 'pivot requested';
+      return entry.token === undefined ? 'pivot requested' : 'pivot requested, and the new path is recorded';
     case 'cancel-requested':
       if (entry.destinationMoved) return 'cancel requested: the destination is no longer at its name';
       if (entry.timeIsUp) return 'cancel requested: the time limit has expired';

@@ -6,6 +6,7 @@ import type { Accepted } from './journal-entry.ts';
 import type { Labelled } from './labels.ts';
 import type { Outcome } from './outcome.ts';
 import { outcomeOf } from './outcome-of.ts';
+import type { PivotGate } from './pivot-gate.ts';
 import type { Progress } from './progress.ts';
 
 type AcceptedFacts = Pick<
@@ -30,15 +31,24 @@ type JobFacts = Pick<
   'requestId' | 'state' | 'revision' | 'createTime' | 'pauseReason' | 'bandwidthBytesPerSecond' | 'failure'
 >;
 
+export interface ShownGate extends PivotGate {
+  /** The path that the configuration of the VM has to name before the pivot. */
+  readonly nextStartPath: string;
+}
+
 export interface PublicJob extends JobFacts {
   readonly accepted: PublicAccepted;
   readonly readyTime?: string | undefined;
   readonly endTime?: string | undefined;
+  readonly pivotGate?: ShownGate | undefined;
   readonly outcome: Outcome;
 }
 
 export function publicJob(job: Job): PublicJob {
-  return { ...job, readyTime: job.ready?.time, endTime: job.ended?.time, outcome: outcomeOf(job) };
+  const { ready, ended, gate } = job;
+  const nextStartPath = job.accepted.destination?.path ?? '';
+  const pivotGate = gate && { ...gate, nextStartPath };
+  return { ...job, readyTime: ready?.time, endTime: ended?.time, pivotGate, outcome: outcomeOf(job) };
 }
 
 /** By its time: a newer service may have other states. */

@@ -1,6 +1,7 @@
 /** A job is the fold of its journal: each entry changes it, by the one table of transitions. */
 import type { Failure } from '../errors.ts';
 import type { Accepted, EntryBody, EntryOf, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
+import { gateAfter, gateAllows, type PivotGate } from './pivot-gate.ts';
 import type { KnownFile, MadeFile } from './step.ts';
 import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
 
@@ -40,6 +41,8 @@ interface AnyJob {
   readonly destinationFile?: KnownFile | undefined;
   /** The requested pause or resume; undefined if there is none. */
   readonly intent?: EntryOf<'pivot-requested' | 'cancel-requested' | 'finish-requested'>;
+  /** Undefined if it is not open, or the job needs none. */
+  readonly gate?: PivotGate | undefined;
   /** Whether a pivot was ever requested: QEMU may have made it at any moment since then. */
   readonly pivotRequested: boolean;
   /** Whether this service has stopped the guest, or is about to. */
@@ -119,6 +122,7 @@ export function begin(entry: JournalEntry): Job {
 /** Whether this entry may be written now. This question decides every race between a caller and QEMU. */
 export function allows(job: Job, entry: EntryBody): boolean {
   if (!ALLOWED[entry.entry].includes(job.state)) return false;
+  if (!gateAllows(job, entry)) return false;
   if (entry.entry === 'give-up-requested') return job.concluded !== undefined;
   // Nobody can have seen the end of a job that has not begun: it is undone, or given up.
   if (entry.entry === 'concluded' && job.state === 'STARTING' && entry.how !== 'GIVEN_UP') return false;
@@ -146,7 +150,8 @@ function changed(job: OwnCopy, entry: JournalEntry): OwnCopy {
   }
   if (!allows(job, entry)) throw new IllegalTransition(`${entry.entry} while ${job.state}`);
   const state = stateAfter(job.state, entry, job.intent?.entry === 'cancel-requested');
-  return Object.assign(job, changes(job, entry), { state, revision: entry.revision, updateTime: entry.time });
+  const of = { state, gate: gateAfter(job, entry), revision: entry.revision, updateTime: entry.time };
+  return Object.assign(job, changes(job, entry), of);
 }
 
 const NOTHING_WANTED = { wantsPaused: undefined, wantsBandwidth: undefined };
@@ -223,6 +228,8 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
       return { failure: startFailure(job, entry.failure) };
     case 'accepted':
     case 'asked-again':
+    case 'gate-opened':
+    case 'config-recorded':
       return {};
   }
 }

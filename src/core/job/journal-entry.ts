@@ -165,7 +165,12 @@ export type EntryBody =
   | { readonly entry: 'asked-again' }
   /** The limit in QEMU, no matter which client set it. */
   | { readonly entry: 'speed'; readonly bandwidthBytesPerSecond: number }
-  | { readonly entry: 'pivot-requested'; readonly pauseGuest: PauseGuest }
+  /** READY, and the owner of the VM's configuration has to record the new path before a pivot. */
+  | { readonly entry: 'gate-opened'; readonly token: string }
+  /** The owner has recorded it. From now on the pivot is allowed. */
+  | { readonly entry: 'config-recorded'; readonly token: string }
+  /** `token`: the record that came with the request. */
+  | { readonly entry: 'pivot-requested'; readonly pauseGuest: PauseGuest; readonly token?: string }
   | {
       readonly entry: 'cancel-requested';
       readonly force: boolean;

@@ -4,6 +4,7 @@ import { handoverOf } from './handover-of.ts';
 import type { ConcludedJob, Job } from './job.ts';
 import { hasSucceeded, isUnsynced, isWithoutQemu } from './job-facts.ts';
 import type { Evidence, Outcome } from './outcome.ts';
+import { setConfigBackTo } from './pivot-gate.ts';
 import { restsOnWord, reusedInWords } from './reuse.ts';
 
 const LEFT =
@@ -37,7 +38,9 @@ function outcomeSoFar({ accepted, ready, revision, pivotRequested, updateTime }:
 export function outcomeAtEnd(job: ConcludedJob): Outcome {
   const { concluded } = job;
   const { source, destination, committed, losses = [] } = job.accepted;
+  const backTo = setConfigBackTo(job, concluded);
   const known = {
+    ...(backTo !== undefined && { setConfigBackTo: backTo }),
     guestWritesTo: concluded.devicePath,
     guestAsOf: concluded.time,
     destinationRemoved: job.madeFile?.created === true && job.steps.get('remove-destination') === 'DONE',

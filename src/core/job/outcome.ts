@@ -42,6 +42,8 @@ export interface Outcome {
   readonly destinationRemoved: boolean;
   readonly safeToDelete: readonly SafeFile[];
   readonly evidence: readonly Evidence[];
+  /** The path to which the VM's configuration must be set back. Undefined if it is right, or that is not known. */
+  readonly setConfigBackTo?: string;
 }
 
 /** A fact about a file on shared storage, as the continuation of a sentence. */

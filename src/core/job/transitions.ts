@@ -14,7 +14,8 @@
  *                  is forgotten.
  * concluded        QEMU has finished the job, and the clean-up is left. For a STARTING job: it was given up. The state stays.
  * ready            QEMU's own ready status, never current == end. QEMU goes ready → standby → ready: READY stays.
- * pivot-requested  by a caller, or by on_ready PIVOT.
+ * pivot-requested  by a caller, or by on_ready PIVOT. If the VM's configuration has an external owner, only after
+ *                  gate-opened, and with the owner's record: config-recorded, or the token in this entry.
  * cancel-requested a STARTING job stays so until it is known whether QEMU has it: steps that have not begun are undone.
  *                  If it comes too late the job ends as COMPLETED, as after finish-requested (on_ready FINISH).
  * flushed          only in a pull, or a commit of lower images: before its last step, and after it. The state stays.
@@ -58,6 +59,8 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   'change-refused': IN_QEMU,
   'asked-again': ANY_ACTIVE,
   speed: ANY_ACTIVE,
+  'gate-opened': ['READY'],
+  'config-recorded': ['READY'],
   'pivot-requested': ['READY'],
   'cancel-requested': ANY_ACTIVE,
   'give-up-requested': ANY_ACTIVE,

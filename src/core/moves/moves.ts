@@ -79,6 +79,8 @@ export type Move =
   | { readonly move: 'wait' }
   | { readonly move: 'record'; readonly entry: EntryBody }
   | { readonly move: 'undo-start' }
+  /** Makes a token, and records the gate. */
+  | { readonly move: 'open-gate' }
   | { readonly move: 'hold-guest'; readonly because: string }
   | { readonly move: 'release-guest' }
   /** The bitmaps of the active image must be on the destination before the guest is. */

@@ -6,6 +6,7 @@
 
 import type { Job } from '../job/job.ts';
 import { isWithoutQemu } from '../job/job-facts.ts';
+import { isGated, mayPivot } from '../job/pivot-gate.ts';
 import { CANCEL_ROWS } from './cancel-rows.ts';
 import { unseen } from './conclusion.ts';
 import { flushHeader, HANDOVER_ROWS } from './handover-rows.ts';
@@ -117,6 +118,14 @@ const GOING_ROWS: Rows<Going> = {
     change,
   'RUNNING, READY | the guest migrates | waits: does not record `ready` or begin the `on_ready` action. After the migration, the guest writes on another host. A copy that continues then does not match any point in time of its disk':
     ({ seen }) => seen.guestMigrates && WAIT,
+  'READY, `config_owner` EXTERNAL, and `on_ready` is not FINISH; the gate is not open | has the job | opens the gate with a new token: records `gate-opened`':
+    (s) =>
+      s.state === 'READY' &&
+      isGated(s.job) &&
+      s.job.gate === undefined &&
+      s.job.accepted.options.onReady !== 'FINISH' && { move: 'open-gate' },
+  'READY, `on_ready` PIVOT, and its gate has no record | has the job | waits until the owner of the VM’s configuration has recorded the new path, or the time limit has expired':
+    (s) => s.state === 'READY' && s.job.accepted.options.onReady === 'PIVOT' && !mayPivot(s.job) && WAIT,
   'READY, on_ready | not paused | records `pivot-requested` or `finish-requested`, as `on_ready` says': (s) =>
     s.state === 'READY' && s.pause === undefined && onReady(s),
   'any | has done everything that was requested | waits': () => WAIT,

@@ -1,6 +1,6 @@
 /** The rules of the calls that change something, except of the starts, that need only the request. */
 
-import { violation } from '../errors.ts';
+import { type Violation, violation } from '../errors.ts';
 import type { AbortRequest, PauseRequest, ReclaimRequest, SetSpeedRequest } from '../requests.ts';
 import { bandwidth, bandwidthOf, enumKnown, invalid, requestIdRules, throwIfAny } from './rule.ts';
 
@@ -21,8 +21,19 @@ export function checkAbort(request: AbortRequest): void {
     ...(request.pivot && request.force
       ? [violation('force', 'FLAGS_EXCLUSIVE', { first: 'pivot', second: 'force' })]
       : []),
+    ...recordRules(request),
     ...requestIdRules(request),
   ]);
+}
+
+function recordRules({ record, recordOnly, pivot }: AbortRequest): Violation[] {
+  return [
+    ...(record !== undefined && !pivot ? [invalid('record', 'is for a pivot: set pivot, or leave it out')] : []),
+    ...(record !== undefined && !/^[\x21-\x7e]{1,64}$/.test(record.token)
+      ? [invalid('record.token', 'is not the token of a gate; Job.pivot_gate has it')]
+      : []),
+    ...(recordOnly === true && record === undefined ? [invalid('record_only', 'needs the record')] : []),
+  ];
 }
 
 const MOST_LEFTOVERS = 500;

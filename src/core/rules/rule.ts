@@ -71,6 +71,7 @@ export function acceptedIn(request: StartRequest, own: readonly Violation[]): Re
     ...requestIdRules(request),
     ...accept.flatMap((one) => enumKnown('accept', one)),
     ...(accept.includes(undefined) ? [invalid('accept', 'holds an unspecified value')] : []),
+    ...enumKnown('config_owner', request.configOwner),
     ...labelRules('labels', labels),
   ]);
   return new Set(accept.flatMap((one) => given(one) ?? []));

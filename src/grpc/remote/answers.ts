@@ -10,6 +10,7 @@ import {
 } from '../../../generated/blockjob/v1/block_job_service.ts';
 import {
   Accept,
+  ConfigOwner,
   Convergence,
   DestinationContent,
   type Destination as DestinationMessage,
@@ -26,6 +27,7 @@ import {
   type Outcome as OutcomeMessage,
   PauseGuest,
   PauseReason,
+  type PivotGate,
   type Progress as ProgressMessage,
   WriteMode,
 } from '../../../generated/blockjob/v1/job.ts';
@@ -33,7 +35,7 @@ import type { Leftover, PlannedJob, ReclaimResult, Started } from '../../core/bl
 import { fail } from '../../core/errors.ts';
 import type { ForeignJob } from '../../core/foreign-job.ts';
 import { JobEvent } from '../../core/job/job-event.ts';
-import type { JobView, PublicAccepted } from '../../core/job/job-view.ts';
+import type { JobView, PublicAccepted, ShownGate } from '../../core/job/job-view.ts';
 import type { Outcome } from '../../core/job/outcome.ts';
 import type { Progress } from '../../core/job/progress.ts';
 import type { JobOptions } from '../../core/job-options.ts';
@@ -57,7 +59,10 @@ export function toJobView(message: JobMessage | undefined): JobView {
         disk: message.disk?.disk ?? '',
         source: { path: message.sourcePath },
         destination: toDestination(message.destination),
-        options: toOptions(message.options, bandwidthBytesPerSecond),
+        options: {
+          ...toOptions(message.options, bandwidthBytesPerSecond),
+          ...defined({ configOwner: enumName(ConfigOwner, 'CONFIG_OWNER', message.configOwner) }),
+        },
         ...(Object.keys(message.labels).length > 0 && { labels: message.labels }),
         ...(message.createdBy !== '' && { createdBy: message.createdBy }),
       },
@@ -70,10 +75,16 @@ export function toJobView(message: JobMessage | undefined): JobView {
       pauseReason: enumName(PauseReason, 'PAUSE_REASON', message.pauseReason),
       bandwidthBytesPerSecond,
       failure: message.error && failureOf(message.error),
+      pivotGate: message.pivotGate && toShownGate(message.pivotGate),
       outcome: toOutcome(message.outcome),
     },
     progress: message.progress && toProgress(message.progress),
   };
+}
+
+function toShownGate({ token, nextStartPath, openTime, recordTime }: PivotGate): ShownGate {
+  const times = defined({ recordTime: recordTime?.toISOString() });
+  return { token, nextStartPath, openTime: openTime?.toISOString() ?? '', ...times };
 }
 
 export function toStarted({ result }: StartCopyResponse): Started {
@@ -152,6 +163,7 @@ function toOutcome(message: OutcomeMessage | undefined): Outcome {
     guestWritesTo: unlessEmpty(message.guestWritesTo),
     ...defined({ guestAsOf: guestAsOf?.toISOString() }),
     ...(guestChangedByJobId === '' ? {} : { guestChangedBy: guestChangedByJobId }),
+    ...(message.setConfigBackTo === '' ? {} : { setConfigBackTo: message.setConfigBackTo }),
     ...(destinationChangedByJobId === '' ? {} : { destinationChangedBy: destinationChangedByJobId }),
     destinationContent: enumName(DestinationContent, 'DESTINATION_CONTENT', message.destinationContent),
     asOf: message.asOf?.toISOString(),

@@ -11,7 +11,7 @@ import { fail } from '../../core/errors.ts';
 import type { JobEvent } from '../../core/job/job-event.ts';
 import { hasLabels } from '../../core/job/labels.ts';
 import type { JobsMessage } from '../../core/jobs-message.ts';
-import { LABELS_SINCE } from '../versions.ts';
+import { GATES_SINCE, LABELS_SINCE } from '../versions.ts';
 import { toForeignJob, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
 import { RemoteCalls, type RemoteOptions } from './calls.ts';
 import { toDomain, toDomainDisk } from './domains.ts';
@@ -58,8 +58,11 @@ export class Remote implements BlockJobs, Disposable {
     return { ...page, items, foreignJobs: foreignJobs.map(toForeignJob) };
   };
 
-  readonly abort: BlockJobs['abort'] = async (request, call) =>
-    toJobView((await this.#calls.ask(call, Jobs.abort, fromAbortRequest(request))).job);
+  /** An older agent would pivot without a look at the record. */
+  readonly abort: BlockJobs['abort'] = async (request, call) => {
+    if (request.record !== undefined) await this.#calls.needs('record', GATES_SINCE, call);
+    return toJobView((await this.#calls.ask(call, Jobs.abort, fromAbortRequest(request))).job);
+  };
 
   readonly setSpeed: BlockJobs['setSpeed'] = async (request, call) =>
     toJobView((await this.#calls.ask(call, Jobs.setSpeed, fromChangeRequest(request))).job);
@@ -114,13 +117,14 @@ export class Remote implements BlockJobs, Disposable {
     this.#calls[Symbol.dispose]();
   }
 
-  /** An older agent would start the job, and drop its labels. */
-  async #start<Request extends Pick<StartCopyRequest, 'labels'>>(
+  /** An older agent would start the job, and drop its labels, or the gate of its pivot. */
+  async #start<Request extends Pick<StartCopyRequest, 'labels' | 'configOwner'>>(
     call: Call,
     rpc: MethodDefinition<Request, StartCopyResponse>,
     request: Request,
   ): Promise<Started> {
     if (Object.keys(request.labels).length > 0) await this.#calls.needs('labels', LABELS_SINCE, call);
+    if (request.configOwner !== 0) await this.#calls.needs('config_owner', GATES_SINCE, call);
     return toStarted(await this.#calls.ask(call, rpc, request));
   }
 }

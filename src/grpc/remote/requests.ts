@@ -15,6 +15,7 @@ import {
 } from '../../../generated/blockjob/v1/domain_service.ts';
 import {
   Accept,
+  ConfigOwner,
   type Destination as DestinationMessage,
   ImageFormat,
   Job_State,
@@ -40,6 +41,7 @@ export function fromCopyRequest(asked: Requests['startCopy']): StartCopyRequest 
     onReady: numberOf(OnReady, 'ON_READY', request.onReady),
     onNoSpace: numberOf(OnNoSpace, 'ON_NO_SPACE', request.onNoSpace),
     pauseGuest: numberOf(PauseGuest, 'PAUSE_GUEST', request.pauseGuest),
+    configOwner: fromConfigOwner(request),
     accept: fromAccept(request.accept),
     timeLimit: timeLimitMs === undefined ? undefined : fromMs(timeLimitMs),
   };
@@ -50,6 +52,7 @@ export function fromRebaseRequest({ flags, accept, ...request }: Requests['rebas
     ...request,
     labels: { ...request.labels },
     accept: fromAccept(accept),
+    configOwner: fromConfigOwner(request),
     flags: flags.map((flag) => numberOf(RebaseFlag, 'REBASE_FLAG', flag)),
   };
 }
@@ -59,6 +62,7 @@ export function fromCommitRequest({ flags, accept, ...request }: Requests['commi
     ...request,
     labels: { ...request.labels },
     accept: fromAccept(accept),
+    configOwner: fromConfigOwner(request),
     flags: flags.map((flag) => numberOf(CommitFlag, 'COMMIT_FLAG', flag)),
   };
 }
@@ -67,8 +71,24 @@ function fromAccept(accept: StartRequest['accept']): Accept[] {
   return accept.map((one) => numberOf(Accept, 'ACCEPT', one));
 }
 
-export function fromAbortRequest({ job, pauseGuest, ...request }: Requests['abort']): AbortMessage {
-  return { ...request, job: fromJobRef(job), pauseGuest: numberOf(PauseGuest, 'PAUSE_GUEST', pauseGuest) };
+function fromConfigOwner({ configOwner }: Pick<StartRequest, 'configOwner'>): ConfigOwner {
+  return numberOf(ConfigOwner, 'CONFIG_OWNER', configOwner);
+}
+
+export function fromAbortRequest({
+  job,
+  pauseGuest,
+  record,
+  recordOnly = false,
+  ...request
+}: Requests['abort']): AbortMessage {
+  return {
+    ...request,
+    record,
+    recordOnly,
+    job: fromJobRef(job),
+    pauseGuest: numberOf(PauseGuest, 'PAUSE_GUEST', pauseGuest),
+  };
 }
 
 /** SetSpeed, Pause, and Resume. */

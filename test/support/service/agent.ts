@@ -21,6 +21,8 @@ export interface TestAgentOptions {
   readonly allow: readonly string[];
   /** As in the agent of a fleet. */
   readonly mayChange?: HostAgentOptions['mayChange'];
+  /** NONE by default. */
+  readonly configOwner?: HostAgentOptions['configOwner'];
   /** Errors that the agent must log. */
   readonly complaints?: RegExp;
 }
@@ -52,7 +54,7 @@ export class TestAgent implements AsyncDisposable {
 
   /** With the jobs that an earlier agent left in `dir`. Every domain answers when this returns. */
   static async start(options: TestAgentOptions): Promise<TestAgent> {
-    const { host = 'host1', dir, qmp, allow, mayChange, complaints: expected } = options;
+    const { host = 'host1', dir, qmp, allow, mayChange, configOwner = 'NONE', complaints: expected } = options;
     const complaints: string[] = [];
     const sink = new Writable({
       write: (chunk: Buffer, _encoding, done) => {
@@ -74,6 +76,7 @@ export class TestAgent implements AsyncDisposable {
       holds: new GuestHolds(join(dir, 'holds'), logger),
       allowed: { folders: allow, nbdServers: [] },
       allowManaged: false,
+      configOwner,
       limits: { jobs: 100, watchersPerJob: 100, keep: { days: 30, jobs: 1000, leftovers: 1000 } },
       ...(mayChange && { mayChange }),
       logger,

@@ -761,6 +761,28 @@ export enum ErrorReason {
   DESTINATION_MOVED = 970,
 
   /**
+   * FAILED_PRECONDITION. The VM's configuration has an external owner (Job.config_owner), and the owner has not recorded
+   * the path of the next start. The guest stays on the source, and the job stays READY.
+   * Do: write `path` into the VM's configuration, then repeat the call with AbortRequest.record, which has `token`.
+   * libvirt: none (it changes its own configuration).
+   * Keys: job, token, path.
+   *
+   * @generated from enum value: ERROR_REASON_CONFIG_NOT_RECORDED = 974;
+   */
+  CONFIG_NOT_RECORDED = 974,
+
+  /**
+   * FAILED_PRECONDITION. The record is of another attempt: of an earlier job, or of an earlier gate of this job; or the
+   * job has no gate. The guest stays on the source, and the job goes on.
+   * Do: read Job.pivot_gate, write its path into the VM's configuration, and send its token.
+   * libvirt: none.
+   * Keys: job, token.
+   *
+   * @generated from enum value: ERROR_REASON_CONFIG_RECORD_STALE = 975;
+   */
+  CONFIG_RECORD_STALE = 975,
+
+  /**
    * FAILED_PRECONDITION. The agent cannot read a header from the gateway: the caller's name, the caller's rights, or
    * the owner of the domain.
    * Do: compare the versions of gateway and agent; gateways are upgraded first.

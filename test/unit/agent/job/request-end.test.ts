@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { endedAs, requestEnd } from '../../../../src/agent/job/request-end.ts';
 import { JobLog } from '../../../../src/agent/journal/job-log.ts';
 import { BlockJobError, failure } from '../../../../src/core/errors.ts';
-import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
+import type { Accepted, EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import type { AbortRequest } from '../../../../src/core/requests.ts';
 import { testDir } from '../../../support/real-qemu/qemu.ts';
 import { journalsIn } from '../../../support/service/journals.ts';
@@ -23,9 +23,13 @@ const PIVOTING = [RUNNING, READY, pivot()];
 const CANCELLING = [RUNNING, READY, CANCEL];
 
 /** The entries that the request adds, or the reason of its refusal. */
-async function result(entries: readonly EntryBody[], request: AbortRequest): Promise<readonly string[]> {
+async function result(
+  entries: readonly EntryBody[],
+  request: AbortRequest,
+  accepted = ACCEPTED,
+): Promise<readonly string[]> {
   await using dir = await testDir();
-  const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+  const log = await JobLog.begin(journalsIn(dir.path), accepted);
   for (const entry of entries) await log.append(entry);
   const before = log.job.revision;
   const refusal = await requestEnd(log, request, undefined).catch((error: unknown) => error);
@@ -56,6 +60,46 @@ describe('an abort', () => {
     ['is refused after the end', [RUNNING, CANCEL, ended('CANCELLED')], SOFT, 'JOB_ENDED'],
   ])('%s', async (_what, entries, request, expected) => {
     expect(await result(entries, request)).toEqual(expected === '' ? [] : [expected]);
+  });
+
+  describe('of a job whose configuration has an external owner', () => {
+    const GATED: Accepted = { ...ACCEPTED, options: { ...ACCEPTED.options, configOwner: 'EXTERNAL' } };
+    const OPENED: EntryBody = { entry: 'gate-opened', token: 'token' };
+    const AT_GATE = [RUNNING, READY, OPENED];
+    const RECORDED: readonly EntryBody[] = [...AT_GATE, { entry: 'config-recorded', token: 'token' }];
+    const UNDER_WAY: readonly EntryBody[] = [
+      ...AT_GATE,
+      { entry: 'pivot-requested', pauseGuest: 'AUTO', token: 'token' },
+    ];
+    const FITTING = { ...PIVOT, record: { token: 'token' } };
+    const STALE = { ...PIVOT, record: { token: 'stale' } };
+    const ONLY = { ...FITTING, recordOnly: true };
+
+    it.each<[string, readonly EntryBody[], AbortRequest, readonly string[]]>([
+      ['with pivot is refused before READY', [RUNNING], FITTING, ['JOB_NOT_READY']],
+      ['with pivot opens the gate, and is refused', [RUNNING, READY], PIVOT, ['gate-opened', 'CONFIG_NOT_RECORDED']],
+      ['with pivot is refused at the gate', AT_GATE, PIVOT, ['CONFIG_NOT_RECORDED']],
+      ['with the record of another attempt is refused', AT_GATE, STALE, ['CONFIG_RECORD_STALE']],
+      ['with the fitting record pivots', AT_GATE, FITTING, ['pivot-requested']],
+      ['with pivot goes through after the record', RECORDED, PIVOT, ['pivot-requested']],
+      ['with another record is refused after the record, too', RECORDED, STALE, ['CONFIG_RECORD_STALE']],
+      ['only records', AT_GATE, ONLY, ['config-recorded']],
+      ['records nothing twice', RECORDED, ONLY, []],
+      ['records nothing during the pivot', UNDER_WAY, ONLY, []],
+      ['does not record another attempt', AT_GATE, { ...STALE, recordOnly: true }, ['CONFIG_RECORD_STALE']],
+      ['may repeat the pivot', UNDER_WAY, FITTING, []],
+      ['does not repeat it with another record', UNDER_WAY, STALE, ['CONFIG_RECORD_STALE']],
+      ['without pivot needs no record', AT_GATE, SOFT, ['cancel-requested']],
+      ['is too late when the job is being cancelled', [...RECORDED, CANCEL], FITTING, ['JOB_ENDING']],
+      ['records nothing when the job is being cancelled', [...AT_GATE, CANCEL], ONLY, ['JOB_ENDING']],
+      ['is too late when the job has concluded', [...AT_GATE, CONCLUDED], FITTING, ['JOB_ENDING']],
+    ])('%s', async (_what, entries, request, expected) => {
+      expect(await result(entries, request, GATED)).toEqual(expected);
+    });
+
+    it('with a record is refused if the job has no gate', async () => {
+      expect(await result([RUNNING, READY], FITTING)).toEqual(['CONFIG_RECORD_STALE']);
+    });
   });
 
   it('with pivot fails with the error of the job, or with JOB_ENDED if it has none', () => {

@@ -105,6 +105,9 @@ const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]
     ...(['-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'] as const),
   ],
   'asked-again': [{ entry: 'asked-again' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  // These jobs have no gate: pivot-gate.test.ts has those that do.
+  'gate-opened': [{ entry: 'gate-opened', token: 't' }, '-', '-', '-', '-', '-'],
+  'config-recorded': [{ entry: 'config-recorded', token: 't' }, '-', '-', '-', '-', '-'],
   'pivot-requested': [pivot(), '-', '-', 'PIVOTING', '-', '-'],
   'cancel-requested': [CANCEL, 'STARTING', 'CANCELLING', 'CANCELLING', 'CANCELLING', 'CANCELLING'],
   'finish-requested': [FINISH, '-', '-', 'CANCELLING', '-', '-'],
@@ -163,6 +166,8 @@ describe('the table of states', () => {
       'asked-again': true,
       followed: true,
       speed: true,
+      'gate-opened': true,
+      'config-recorded': true,
       'pivot-requested': true,
       'cancel-requested': true,
       'give-up-requested': true,

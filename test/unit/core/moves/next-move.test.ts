@@ -121,6 +121,9 @@ function gone(deviceOn: DeviceOn = 'SOURCE', devicePath: string | undefined = SO
 const WAIT: Move = { move: 'wait' };
 const UNDO: Move = { move: 'undo-start' };
 const SETTLE: Move = { move: 'settle' };
+const OPEN_GATE: Move = { move: 'open-gate' };
+const OPENED: EntryBody = { entry: 'gate-opened', token: 'token' };
+const RECORDED: EntryBody = { entry: 'config-recorded', token: 'token' };
 const LEAVE: Move = { move: 'leave' };
 const RELEASE: Move = { move: 'release-guest' };
 const hold = (because: string): Move => ({ move: 'hold-guest', because });
@@ -247,6 +250,44 @@ describe('the next move', () => {
       WAIT,
     ],
 
+    ...(['HOLD', 'PIVOT'] as const).flatMap((onReady): readonly [string, Job, Seen, Partial<Asked>, Move][] => {
+      const gated = (...entries: readonly EntryBody[]) =>
+        jobWith({ options: { onReady, configOwner: 'EXTERNAL' } }, RUNNING, READY, ...entries);
+      const goesOn = onReady === 'HOLD' ? WAIT : record(pivot());
+      return [
+        [`READY, ${onReady}, external owner: opens the gate`, gated(), seen('ready'), {}, OPEN_GATE],
+        [
+          `READY, ${onReady}, external owner, paused: opens the gate`,
+          gated(NO_SPACE),
+          seen('standby', { ioStatus: 'nospace' }),
+          {},
+          OPEN_GATE,
+        ],
+        [
+          `READY, ${onReady}, external owner, migrating: waits`,
+          gated(),
+          seen('ready', {}, { guestMigrates: true }),
+          {},
+          WAIT,
+        ],
+        [`READY, ${onReady}, gate: waits for the record`, gated(OPENED), seen('ready'), {}, WAIT],
+        [`READY, ${onReady}, record: goes on as on_ready says`, gated(OPENED, RECORDED), seen('ready'), {}, goesOn],
+      ];
+    }),
+    [
+      'READY, to be finished: no gate',
+      jobWith({ options: { onReady: 'FINISH', configOwner: 'EXTERNAL' } }, RUNNING, READY),
+      seen('ready'),
+      {},
+      record(FINISH),
+    ],
+    [
+      'READY, gate, and its time is up: is cancelled',
+      jobWith({ options: { onReady: 'PIVOT', configOwner: 'EXTERNAL', timeLimitMs: 1 } }, RUNNING, READY, OPENED),
+      seen('ready'),
+      { timeIsUp: true },
+      record({ entry: 'cancel-requested', force: false, timeIsUp: true }),
+    ],
     ['pivoting: complete', pivoting, seen('ready'), {}, COMPLETE],
     ['pivoting: complete once', pivoting, seen('ready'), { complete: true }, WAIT],
     ['pivoting: standby passes', pivoting, seen('standby'), {}, WAIT],
@@ -1242,6 +1283,20 @@ describe('the table', () => {
     ['another limit or a pause is requested', slower, seen('waiting'), {}, 'change-refused'],
     ['another limit or a pause is requested', slower, seen('running'), {}, 'block-job-set-speed'],
     ['RUNNING, READY', jobOf(RUNNING), leaving, {}, 'wait'],
+    [
+      'READY, `config_owner` EXTERNAL, and `on_ready` is not FINISH; the gate is not open',
+      jobWith({ options: { configOwner: 'EXTERNAL' } }, RUNNING, READY),
+      seen('ready'),
+      {},
+      'open-gate',
+    ],
+    [
+      'READY, `on_ready` PIVOT, and its gate has no record',
+      jobWith({ options: { configOwner: 'EXTERNAL', onReady: 'PIVOT' } }, RUNNING, READY, OPENED),
+      seen('ready'),
+      {},
+      'wait',
+    ],
     [
       'READY, on_ready',
       jobWith({ options: { onReady: 'PIVOT' } }, RUNNING, READY),
