@@ -150,7 +150,14 @@ function adviceOnPause({ pauseReason }: Job): Advice | undefined {
   }
 }
 
-function adviceOnState({ state, kind, outcome, sourcePath, error }: Job): Advice | undefined {
+function adviceOnState({ id, state, pivotGate, kind, outcome, sourcePath, error }: Job): Advice | undefined {
+  if (state === Job_State.READY && pivotGate !== undefined && pivotGate.recordTime === undefined) {
+    return {
+      tone: 'warn',
+      title: 'Ready: a pivot needs a record',
+      text: `Write ${pivotGate.nextStartPath} into the configuration of the VM. Then send the token ${pivotGate.token} with the pivot: blockjob pivot ${id} --recorded ${pivotGate.token}`,
+    };
+  }
   if (state === Job_State.READY) {
     return {
       tone: 'good',

@@ -7,6 +7,7 @@ import {
   type JobEvent,
   JobKind,
   type Outcome,
+  type PivotGate,
 } from '../../generated/es/blockjob/v1/job_pb.js';
 import { adviceOn } from '../advice.ts';
 import { type Child, h } from '../dom.ts';
@@ -165,6 +166,7 @@ function outcomeOf(job: Job): HTMLElement {
     {},
     facts([
       ...guestIn(job, outcome),
+      ['Set the configuration back to', outcome.setConfigBackTo !== '' && path(outcome.setConfigBackTo)],
       ['The copy', hasCopy && copyIn(outcome, content.text)],
       ['The copy has changed', changedBy(outcome.destinationChangedByJobId)],
       ['Complete as of', outcome.asOf && atTime(outcome.asOf)],
@@ -240,6 +242,11 @@ function journalOf(entries: readonly JobEvent[]): HTMLElement {
   );
 }
 
+function gateIn({ token, nextStartPath, recordTime }: PivotGate): Child {
+  const record = recordTime === undefined ? ', not recorded yet' : ', recorded ';
+  return h('span', {}, h('code', {}, token), ' for ', path(nextStartPath), record, recordTime && atTime(recordTime));
+}
+
 function detailsOf(job: Job): HTMLElement {
   const { options, destination } = job;
   const switches = [
@@ -258,6 +265,7 @@ function detailsOf(job: Job): HTMLElement {
     ['Options', switches.join(', ')],
     ['Started', job.createTime && atTime(job.createTime)],
     ['Ready', job.readyTime && atTime(job.readyTime)],
+    ['Gate', job.pivotGate && gateIn(job.pivotGate)],
     ['Ended', job.endTime && atTime(job.endTime)],
     ['Request id', job.requestId !== '' && h('code', {}, job.requestId)],
     ['Measured', job.state === Job_State.RUNNING && job.progress?.sampleTime && when(job.progress.sampleTime)],

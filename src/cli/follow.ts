@@ -3,6 +3,7 @@ import { BlockJobError, hasEnded, type Job, Job_State } from '../client/index.ts
 import { Timer } from '../lib/timer.ts';
 import type { CliRun } from './run.ts';
 import type { Display } from './show/displays.ts';
+import { gateInWords, needsRecord } from './show/job.ts';
 import type { Goal } from './starts/start.ts';
 
 /** A service that is upgraded, or a host that boots, is back earlier. */
@@ -37,6 +38,7 @@ export async function followJob(
   const ref = { name: { $case: 'jobId', value: started.id } } as const;
   let isLate = false;
   let isAsked = false;
+  let isTold = false;
   const followed = (job: Job, how: Followed['how']): Followed => ({ job, how, isLate, isAsked });
   // Waits for the service as the watch does. The watch reports the end of the job if the request comes too late.
   const ask = async (pivot: boolean) => {
@@ -71,7 +73,15 @@ export async function followJob(
       if (hasEnded(job.state)) return followed(job, 'ended');
       if (isAsync && job.state === Job_State.STATE_CANCELLING && !isAsked) return followed(job, 'ending');
       if (job.state !== Job_State.STATE_READY || isAsked || isLate) continue;
+      const waitsForRecord = needsRecord(job) && goal.atReady !== 'end';
+      // The gate opens at once.
+      if (waitsForRecord && job.pivotGate === undefined) continue;
       if (!goal.endsByItself) return followed(job, 'ready');
+      if (waitsForRecord) {
+        if (!isTold) for (const line of gateInWords(job)) session.note(line.trim());
+        isTold = true;
+        continue;
+      }
       if (goal.atReady !== 'nothing') {
         isAsked = true;
         await ask(goal.atReady === 'pivot');

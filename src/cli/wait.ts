@@ -5,7 +5,7 @@ import { failureInWords } from './failure.ts';
 import { type Followed, type Following, followJob } from './follow.ts';
 import type { CliRun } from './run.ts';
 import { displayFor } from './show/displays.ts';
-import { diskOf } from './show/job.ts';
+import { diskOf, gateInWords, needsRecord } from './show/job.ts';
 import { jsonOfError, resultLine } from './show/json.ts';
 import { hasPivoted, headlineOf, outcomeInWords } from './show/outcome.ts';
 import type { Goal } from './starts/start.ts';
@@ -38,7 +38,7 @@ function tellFollowed(session: CliRun, followed: Followed, { goal }: Following):
   if (how === 'ready') {
     const lines = [
       `${headlineOf(job)}; the job continues`,
-      `  Move to the copy:     blockjob pivot ${job.id}`,
+      ...(needsRecord(job) ? gateInWords(job) : [`  Move to the copy:     blockjob pivot ${job.id}`]),
       `  End without a pivot:  blockjob abort ${job.id}`,
     ];
     session.tell(resultLine(job, 'ready', EXIT.done), lines);

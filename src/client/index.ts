@@ -65,6 +65,7 @@ export {
 export { ErrorReason } from '../../generated/blockjob/v1/error_reason.ts';
 export {
   Accept,
+  ConfigOwner,
   Convergence,
   Destination,
   DestinationContent,

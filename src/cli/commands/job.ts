@@ -110,15 +110,21 @@ interface EndFlags {
   readonly pivot?: boolean;
   readonly async?: boolean;
   readonly force?: boolean;
+  readonly recorded?: string;
+  readonly recordOnly?: boolean;
   readonly pauseGuest?: keyof typeof PAUSE_GUEST;
 }
 
 function pivotCommand(run: Run): Command {
   const command = addPauseGuest(addJob(new Command('pivot')))
     .description('move the guest to the copy of a READY job; waits, and prints the result')
-    .option('--async', 'do not wait for the end');
+    .option('--async', 'do not wait for the end')
+    .option('--recorded <token>', 'the VM’s configuration names the new path now: the token of the job’s gate')
+    .option('--record-only', 'with --recorded, only write that down; the pivot is allowed from then on');
   return command.action(async () => {
     const ref = jobRefOf(command.args);
+    const { recorded, recordOnly }: EndFlags = command.opts();
+    if (recordOnly === true && recorded === undefined) throw new UsageError('--record-only needs --recorded TOKEN');
     await run(command, 'writes', async (session) => await end(session, ref, { ...command.opts(), pivot: true }));
   });
 }
@@ -139,10 +145,11 @@ function abortCommand(run: Run): Command {
 
 async function end(session: CliRun, ref: JobRef, flags: EndFlags): Promise<ExitCode> {
   const { client, signal } = session;
-  const { pivot = false, async: isAsync = false, force = false, pauseGuest } = flags;
+  const { pivot = false, async: isAsync = false, force = false, pauseGuest, recorded, recordOnly = false } = flags;
+  const record = recorded === undefined ? undefined : { token: recorded };
   const pause = pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[pauseGuest];
   try {
-    const request = { job: ref, pivot, returnImmediately: isAsync, force, pauseGuest: pause };
+    const request = { job: ref, pivot, returnImmediately: isAsync, force, pauseGuest: pause, record, recordOnly };
     return tellEnd(session, jobIn(await client.abort(request, { signal })), pivot);
   } catch (error) {
     // A failed pivot answers with the job's own error: then the job has ended, and the outcome must be printed.

@@ -1,5 +1,6 @@
 /** A job, in words. */
 import {
+  ConfigOwner,
   Convergence,
   type Destination,
   errorOfStatus,
@@ -60,6 +61,28 @@ export function bandwidthInWords({ bandwidthBytesPerSecond: limit }: Job, isInBy
   return isInBytes ? `${limit} B/s` : speed(limit);
 }
 
+/** Whether a pivot still needs the record of the owner of the VM's configuration. */
+export function needsRecord({ configOwner, pivotGate }: Job): boolean {
+  return configOwner === ConfigOwner.CONFIG_OWNER_EXTERNAL && pivotGate?.recordTime === undefined;
+}
+
+/** The steps before the pivot. Nothing if none is needed, or the gate is not open yet. */
+export function gateInWords(job: Job): string[] {
+  const { id, pivotGate } = job;
+  if (pivotGate === undefined || !needsRecord(job)) return [];
+  return [
+    `  Before the pivot:     write ${pivotGate.nextStartPath} into the configuration of the VM`,
+    `  Then move to it:      blockjob pivot ${id} --recorded ${pivotGate.token}`,
+  ];
+}
+
+function gateOf({ pivotGate }: Job): string {
+  if (pivotGate === undefined) return '';
+  const { token, nextStartPath, recordTime } = pivotGate;
+  const record = recordTime === undefined ? 'not recorded yet' : `recorded ${recordTime.toISOString()}`;
+  return `${token} for ${nextStartPath}, ${record}`;
+}
+
 /** `blockjob info`. */
 export function jobInWords(job: Job, { isInBytes }: { isInBytes: boolean }): string[] {
   const { progress } = job;
@@ -77,6 +100,7 @@ export function jobInWords(job: Job, { isInBytes }: { isInBytes: boolean }): str
     ['Base', job.options?.basePath],
     ['Started', job.createTime?.toISOString()],
     ['Ready', job.readyTime?.toISOString()],
+    ['Gate', gateOf(job)],
     ['Ended', job.endTime?.toISOString()],
     ['Error', job.error && errorOfStatus(job.error).message],
   ];

@@ -59,6 +59,9 @@ export function outcomeInWords(job: Job, { withEvidence = false } = {}): string[
   if (outcome === undefined) return lines;
   const { safeToDelete, evidence, destinationChangedByJobId: changedBy } = outcome;
   lines.push(...guestInWords(job, outcome));
+  if (outcome.setConfigBackTo !== '') {
+    lines.push(`  Set the configuration of the VM back to ${outcome.setConfigBackTo}: it may name the copy`);
+  }
   const content = contentInWords(job, outcome);
   if (content !== '') lines.push(`  ${content}`);
   if (changedBy !== '') lines.push(`  Job ${changedBy} has used the destination since, and knows its present contents`);

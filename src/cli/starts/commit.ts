@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { CommitFlag } from '../../client/index.ts';
 import { UsageError } from '../terminal.ts';
-import { addCommon, type StartCommand, type StartFlags, startOf } from './start.ts';
+import { addCommon, addConfigOwner, type StartCommand, type StartFlags, startOf } from './start.ts';
 
 interface CommitFlags extends StartFlags {
   readonly base?: string;
@@ -33,7 +33,7 @@ export const commit: StartCommand = {
       .option('--keep-relative', 'keep the chain’s relative backing file name')
       .option('--pivot', 'implies --active --wait; pivots to the base at READY')
       .option('--keep-overlay', 'implies --active --wait; ends the job at READY, and the guest stays');
-    return addCommon(command);
+    return addCommon(addConfigOwner(command));
   },
   asked: ([domain = '', disk = ''], flags: CommitFlags) => {
     if (flags.pivot === true && flags.keepOverlay === true) {

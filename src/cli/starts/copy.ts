@@ -6,6 +6,7 @@ import { UsageError } from '../terminal.ts';
 import { parseSize } from '../units.ts';
 import {
   addBandwidth,
+  addConfigOwner,
   addStarting,
   addTimeout,
   type StartCommand,
@@ -57,7 +58,7 @@ export const copy: StartCommand = {
       .option('--buf-size <size>', 'buffer for data in flight, at least 16MiB', parseSize)
       .option('--pivot', 'implies --wait; pivots to the copy at READY, even if this command has ended')
       .option('--finish', 'implies --wait; ends the copy at READY, and the guest stays on the source');
-    addTimeout(command, 'even if this command has ended')
+    addConfigOwner(addTimeout(command, 'even if this command has ended'))
       .addOption(new Option('--on-no-space <what>', 'action on a full destination').choices(Object.keys(ON_NO_SPACE)))
       .addOption(new Option('--pause-guest <when>', 'pause the guest for the pivot').choices(Object.keys(PAUSE_GUEST)))
       .option('--nbd-tls-creds <id>', 'the id of the tls-creds-x509 object in QEMU')

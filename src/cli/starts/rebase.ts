@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { RebaseFlag } from '../../client/index.ts';
 import { UsageError } from '../terminal.ts';
-import { addCommon, type StartCommand, type StartFlags, startOf, type WantedJob } from './start.ts';
+import { addCommon, addConfigOwner, type StartCommand, type StartFlags, startOf, type WantedJob } from './start.ts';
 
 interface RebaseFlags extends StartFlags {
   readonly base?: string;
@@ -45,7 +45,7 @@ export const rebase: StartCommand = {
       .option('--relative', 'write backing file names relative to the image’s folder')
       .option('--pivot', 'implies --wait; pivots to the copy at READY')
       .option('--finish', 'implies --wait; ends the copy at READY');
-    return addCommon(command);
+    return addCommon(addConfigOwner(command));
   },
   asked: ([domain = '', disk = '', base = ''], flags: RebaseFlags) => {
     const { pivot, finish, copy } = flags;

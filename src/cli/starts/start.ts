@@ -1,6 +1,6 @@
 /** The common part of the commands that start a job: each can start it, or ask with `plan` what the start would do. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { Accept, type BlockJobClient, type CallOptions, type Started } from '../../client/index.ts';
+import { Accept, type BlockJobClient, type CallOptions, ConfigOwner, type Started } from '../../client/index.ts';
 import { addLabels, type LabelsGiven } from '../labels.ts';
 import { bandwidthFrom, parseBandwidth, parseDuration } from '../units.ts';
 
@@ -51,7 +51,10 @@ export interface StartFlags {
   readonly requestId?: string;
   readonly accept?: readonly Accept[];
   readonly label?: LabelsGiven;
+  readonly configOwner?: keyof typeof CONFIG_OWNER;
 }
+
+const CONFIG_OWNER = { none: ConfigOwner.CONFIG_OWNER_NONE, external: ConfigOwner.CONFIG_OWNER_EXTERNAL };
 
 const ACCEPT = {
   'loses-encryption': Accept.ACCEPT_LOSES_ENCRYPTION,
@@ -77,6 +80,8 @@ export function startOf(domain: string, disk: string, flags: StartFlags) {
     labels: flags.label ?? {},
     planEtag: flags.planEtag ?? '',
     accept: [...(flags.accept ?? [])],
+    configOwner:
+      flags.configOwner === undefined ? ConfigOwner.CONFIG_OWNER_UNSPECIFIED : CONFIG_OWNER[flags.configOwner],
   };
 }
 
@@ -88,6 +93,16 @@ export function addBandwidth(command: Command): Command {
       parseBandwidth,
     )
     .option('--bytes', 'a --bandwidth without a unit is in bytes/s');
+}
+
+/** For a job with a pivot. */
+export function addConfigOwner(command: Command): Command {
+  return command.addOption(
+    new Option(
+      '--config-owner <owner>',
+      'with external, another program has to record the new path before the pivot; default: that of the host',
+    ).choices(Object.keys(CONFIG_OWNER)),
+  );
 }
 
 export function addTimeout(command: Command, until: string): Command {

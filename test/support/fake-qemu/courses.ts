@@ -1,7 +1,7 @@
 /** The courses of jobs: each kind, from its start to its end, with the actions of callers and others. */
 import { writeFileSync } from 'node:fs';
 import type { Started } from '../../../src/core/block-jobs.ts';
-import { BlockJobError } from '../../../src/core/errors.ts';
+import { BlockJobError, type Failure } from '../../../src/core/errors.ts';
 import type { Job } from '../../../src/core/job/job.ts';
 import type { JobView, PublicJob } from '../../../src/core/job/job-view.ts';
 import type { AbortRequest, CommitFlag, CopyRequest, RebaseFlag } from '../../../src/core/requests.ts';
@@ -22,6 +22,8 @@ export interface Course {
   readonly changes?: true;
   /** The request of a caller at the end. */
   readonly end?: Partial<AbortRequest>;
+  /** The owner of the VM's configuration records the new path: with the request of the end, or by itself before. */
+  readonly records?: 'WITH_THE_PIVOT' | 'BEFORE';
   /** The faults on the way. */
   readonly faults?: (qemu: FakeQemu) => void;
   /** QEMU refuses to remove an object. */
@@ -76,6 +78,29 @@ export const COURSES: readonly Course[] = [
     does: 'becomeReady',
     end: { pivot: true },
     commands: [...QCOW2, 'job-complete', ...LEFT],
+  },
+  {
+    name: 'a copy whose owner sends the record with the pivot',
+    start: copy({ format: 'RAW', configOwner: 'EXTERNAL' }),
+    does: 'becomeReady',
+    records: 'WITH_THE_PIVOT',
+    end: { pivot: true },
+    commands: [...RAW, 'job-complete', ...LEFT],
+  },
+  {
+    name: 'a copy that pivots by on_ready when its owner has recorded the new path',
+    start: copy({ format: 'RAW', configOwner: 'EXTERNAL', onReady: 'PIVOT' }),
+    does: 'becomeReady',
+    records: 'BEFORE',
+    commands: [...RAW, 'job-complete', ...LEFT],
+  },
+  {
+    name: 'a copy that is ended when its owner has recorded the new path',
+    start: copy({ format: 'RAW', configOwner: 'EXTERNAL' }),
+    does: 'becomeReady',
+    records: 'BEFORE',
+    end: {},
+    commands: [...RAW, 'block-job-cancel', ...CLOSED],
   },
   {
     name: 'the pivot of an NVMe disk, by on_ready',
@@ -267,7 +292,7 @@ export const FAILED_COURSES: readonly Course[] = [
 
 /** Continues a job, from any state to its end, as its course says. Undefined if it has been forgotten. */
 export async function drive(
-  { does, changes, end }: Course,
+  { does, changes, records, end }: Course,
   job: string,
   { agent, qemu, note = () => undefined }: { agent: TestAgent; qemu: FakeQemu; note?: () => void },
 ): Promise<JobView['job']['state'] | undefined> {
@@ -281,7 +306,11 @@ export async function drive(
       inQemu[does]('Input/output error');
     if (does === 'becomeReady') await agent.until(job, 'READY', 'PIVOTING', 'CANCELLING');
     note();
-    if (end !== undefined) await abort(agent, job, { qemu, more: end });
+    const token = records === undefined ? undefined : await tokenOf(agent, job);
+    const record = token === undefined ? {} : { record: { token } };
+    if (records === 'BEFORE') await abort(agent, job, { pivot: true, recordOnly: token !== undefined, ...record });
+    note();
+    if (end !== undefined) await abort(agent, job, end.pivot === true ? { ...end, ...record } : end);
     return await agent.until(job);
   } catch (error) {
     if (error instanceof BlockJobError && error.failure.reason === 'JOB_NOT_FOUND') return undefined;
@@ -313,9 +342,31 @@ async function abort(
   { agent }: TestAgent,
   job: string,
   { qemu, more }: { readonly qemu: FakeQemu; readonly more: Partial<AbortRequest> },
-): Promise<void> {
+): Promise<Failure | undefined> {
   const plain = { pivot: false, returnImmediately: false, force: false, pauseGuest: undefined, requestId: '' };
-  await answered(async () => await agent.abort({ job: { jobId: job }, ...plain, ...more }, PATIENT), qemu);
+  try {
+    await agent.abort({ job: { jobId: job }, ...plain, ...more }, PATIENT);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof BlockJobError)) throw error;
+    return error.failure;
+  }
+}
+
+/** The token of the gate, which is in the refusal of an old client's pivot. Undefined if the job needs no record now. */
+async function tokenOf(agent: TestAgent, job: string): Promise<string | undefined> {
+  const { job: now } = await agent.agent.getInfo({ jobId: job }, PATIENT);
+  if (now.state !== 'READY' || now.pivotGate?.recordTime !== undefined) return now.pivotGate?.token;
+  const stale = await abort(agent, job, { pivot: true, record: { token: 'stale' } });
+  const refusal = await abort(agent, job, { pivot: true });
+  const reasons = [stale?.reason, refusal?.reason];
+  if (
+    refusal?.reason !== 'CONFIG_NOT_RECORDED' &&
+    (await agent.agent.getInfo({ jobId: job }, PATIENT)).job.state === 'READY'
+  ) {
+    throw new Error(`a pivot without a fitting record: ${reasons.join(', ')}`);
+  }
+  return refusal?.metadata['token'];
 }
 
 /** The public view of callers, and the whole state in the agent's own process. */

@@ -78,11 +78,12 @@ function expectNoTrace({ scene, job, before, unseen }: Truth): void {
 }
 
 /** Whatever happened, the answers never claim any of this wrongly. */
-function expectNothingFalse({ scene, job: id, before }: Truth, { state, outcome, intent, accepted }: WholeJob): void {
+function expectNothingFalse({ scene, job: id, before }: Truth, job: WholeJob): void {
+  const { state, outcome, intent, accepted } = job;
   const { qemu } = scene;
   const { end, endTime = '' } = qemu.anyJob(id)?.state ?? {};
   const device = qemu.pathOf(qemu.rootOf('vd0') ?? '');
-  const { guestWritesTo, destinationContent, asOf, safeToDelete, destinationRemoved } = outcome;
+  const { guestWritesTo, destinationContent, asOf, safeToDelete, destinationRemoved, setConfigBackTo } = outcome;
   expect(['COMPLETED', 'CANCELLED', 'FAILED', 'UNRESOLVED'], 'an end').toContain(state);
   if (guestWritesTo !== undefined && qemu.alive)
     expect(guestWritesTo, 'the image that the guest writes to').toBe(device);
@@ -96,6 +97,8 @@ function expectNothingFalse({ scene, job: id, before }: Truth, { state, outcome,
     else expect(asOf !== undefined && asOf <= endTime, `${asOf} is no later than ${endTime}`).toBe(true);
     expect(existsSync(accepted.destination?.path ?? ''), 'a COMPLETE copy is there').toBe(true);
   }
+  expectGateHeld(job, end);
+  if (setConfigBackTo !== undefined && qemu.alive) expect(setConfigBackTo, 'the image of the next start').toBe(device);
   if (destinationRemoved) expect(existsSync(accepted.destination?.path ?? ''), 'removed').toBe(false);
   const held = qemu.nodes.map((node) => qemu.pathOf(node));
   for (const { path } of safeToDelete) {
@@ -107,8 +110,16 @@ function expectNothingFalse({ scene, job: id, before }: Truth, { state, outcome,
   }
 }
 
+/** No pivot of a job with an external owner without a record, and none that must be set back was made. */
+function expectGateHeld({ accepted, gate, pivotRequested, outcome }: WholeJob, end: string | undefined): void {
+  if (accepted.options.configOwner !== 'EXTERNAL') return;
+  if (pivotRequested) expect(gate?.recordTime, 'the record of a pivot').toBeDefined();
+  if (end === 'DONE') expect(outcome.setConfigBackTo, 'a path to set back after a pivot').toBeUndefined();
+}
+
 /** If nothing was hidden, all facts are known and reported. */
-function expectAllKnown({ scene, job: id, unflushed }: Truth, { state, outcome, intent, accepted }: WholeJob): void {
+function expectAllKnown({ scene, job: id, unflushed }: Truth, job: WholeJob): void {
+  const { state, outcome, intent, accepted, gate } = job;
   const { qemu } = scene;
   const end = qemu.anyJob(id)?.state.end;
   const content = accepted.destination === undefined ? undefined : outcome.destinationContent;
@@ -129,7 +140,10 @@ function expectAllKnown({ scene, job: id, unflushed }: Truth, { state, outcome, 
     case undefined:
       expect(state).toBe('FAILED');
   }
-  if (end !== undefined) expect(outcome.guestWritesTo).toBe(qemu.pathOf(qemu.rootOf('vd0') ?? ''));
+  const device = qemu.pathOf(qemu.rootOf('vd0') ?? '');
+  if (end !== undefined) expect(outcome.guestWritesTo).toBe(device);
+  // Its owner has recorded the destination: one step back, and it is right.
+  if (gate !== undefined) expect(outcome.setConfigBackTo ?? accepted.destination?.path).toBe(device);
 }
 
 /**
