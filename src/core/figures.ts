@@ -12,6 +12,8 @@ export interface JobFigures {
   readonly pauseReason: PauseReason | undefined;
   /** For how long the job has been READY. Undefined if it is not, or if that is not known. */
   readonly readyForMs: number | undefined;
+  /** Whether its pivot needs a record that the owner of the VM's configuration has not sent yet. */
+  readonly waitsForRecord: boolean;
   /** Undefined if QEMU has not been asked yet. */
   readonly progress:
     | { readonly currentBytes: number; readonly endBytes: number; readonly convergence: Progress['convergence'] }

@@ -114,6 +114,10 @@ export class HostMeters implements Observer {
       'longest_ready_seconds',
       'How long the longest-waiting READY job has been READY; 0 if none waits.',
     );
+    const longestRecordWait = meters.gauge(
+      'longest_record_wait_seconds',
+      'How long the READY job has been READY whose pivot waits longest for a record; 0 if none waits.',
+    );
     const copied = meters.counter('copied_bytes_total', 'Bytes that jobs have copied.');
     const links = meters.gauge('qmp_links', 'QMP sockets, by whether their QEMU can be asked.', ['state']);
     const reconnects = meters.counter('qmp_reconnects_total', 'How often a lost QMP connection came back.');
@@ -143,6 +147,8 @@ export class HostMeters implements Observer {
         convergence.set({ convergence: one }, those.length);
       }
       longestReady.set(Math.max(0, ...now.jobs.map(({ readyForMs = 0 }) => readyForMs / 1000)));
+      const waiting = now.jobs.filter(({ waitsForRecord }) => waitsForRecord);
+      longestRecordWait.set(Math.max(0, ...waiting.map(({ readyForMs = 0 }) => readyForMs / 1000)));
       setTo(copied, now.copiedBytes);
       links.set({ state: 'up' }, now.links.up);
       links.set({ state: 'down' }, now.links.down);

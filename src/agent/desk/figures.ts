@@ -37,11 +37,12 @@ export class Figures {
     const domains = machines.domains;
     const up = domains.filter(({ identity }) => identity !== undefined).length;
     return {
-      jobs: now.map(({ job: { accepted, state, pauseReason }, progress }, at) => ({
+      jobs: now.map(({ job: { accepted, state, pauseReason, pivotGate }, progress }, at) => ({
         kind: accepted.kind,
         state,
         pauseReason,
         readyForMs: active[at]?.readyForMs,
+        waitsForRecord: pivotGate !== undefined && pivotGate.recordTime === undefined,
         progress,
       })),
       copiedBytes: progresses.copiedBytes,

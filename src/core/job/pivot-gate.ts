@@ -33,7 +33,7 @@ export function gateAllows(job: Job, entry: EntryBody): boolean {
     case 'config-recorded':
       return job.concluded === undefined && !mayPivot(job) && mayPivot(job, entry.token);
     case 'pivot-requested':
-      return mayPivot(job, entry.token);
+      return refusedPivot(job, entry.token) === undefined;
     default:
       return true;
   }
