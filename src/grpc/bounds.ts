@@ -71,6 +71,7 @@ export const BOUNDS: Readonly<Record<string, Bound>> = {
   'blockjob.v1.PauseRequest.request_id': { bytes: REQUEST_ID },
   'blockjob.v1.ResumeRequest.request_id': { bytes: REQUEST_ID },
   'blockjob.v1.AbortRequest.request_id': { bytes: REQUEST_ID },
+  'blockjob.v1.ConfigRecord.token': { bytes: 64 },
   'blockjob.v1.ListLeftoversRequest.domain': { bytes: DOMAIN },
   'blockjob.v1.ListLeftoversRequest.page_token': { bytes: PAGE_TOKEN },
   // The id of a leftover on a host: the name of a node or a job in QEMU, and the host's name.

@@ -87,9 +87,31 @@ describe('a host', () => {
     const progress = { currentBytes: 30, endBytes: 40, convergence: 'SETTLED' } as const;
     const { meters } = hostWith({
       jobs: [
-        { kind: 'COPY', state: 'READY', pauseReason: undefined, readyForMs, progress },
-        { kind: 'COPY', state: 'RUNNING', pauseReason: 'NO_SPACE', readyForMs: undefined, progress },
-        { kind: 'PULL', state: 'STARTING', pauseReason: undefined, readyForMs: undefined, progress: undefined },
+        { kind: 'COPY', state: 'READY', pauseReason: undefined, readyForMs, waitsForRecord: false, progress },
+        {
+          kind: 'COPY',
+          state: 'READY',
+          pauseReason: undefined,
+          readyForMs: 60_000,
+          waitsForRecord: true,
+          progress: undefined,
+        },
+        {
+          kind: 'COPY',
+          state: 'RUNNING',
+          pauseReason: 'NO_SPACE',
+          readyForMs: undefined,
+          waitsForRecord: false,
+          progress,
+        },
+        {
+          kind: 'PULL',
+          state: 'STARTING',
+          pauseReason: undefined,
+          readyForMs: undefined,
+          waitsForRecord: false,
+          progress: undefined,
+        },
       ],
       copiedBytes: 60,
       links: { up: 3, down: 1 },
@@ -104,12 +126,13 @@ describe('a host', () => {
     const rest = (await told(meters, 'blockjob_')).filter((line) => !line.includes('longest_ready'));
     expect(rest).toEqual([
       'blockjob_jobs{kind="COPY",state="RUNNING"} 1',
-      'blockjob_jobs{kind="COPY",state="READY"} 1',
+      'blockjob_jobs{kind="COPY",state="READY"} 2',
       'blockjob_jobs{kind="PULL",state="STARTING"} 1',
       'blockjob_jobs_paused{reason="NO_SPACE"} 1',
       'blockjob_jobs_convergence{convergence="SETTLED"} 2',
       'blockjob_jobs_current_bytes{kind="COPY"} 60',
       'blockjob_jobs_end_bytes{kind="COPY"} 80',
+      'blockjob_longest_record_wait_seconds 60',
       'blockjob_copied_bytes_total 60',
       'blockjob_qmp_links{state="up"} 3',
       'blockjob_qmp_links{state="down"} 1',
@@ -139,6 +162,7 @@ describe('a host', () => {
       state: 'READY',
       pauseReason: undefined,
       readyForMs: 0,
+      waitsForRecord: true,
       progress: watched<NonNullable<JobFigures['progress']>>({ currentBytes: 0, endBytes: 0, convergence: 'SETTLED' }),
     });
     const host = watched<HostFigures>({ ...IDLE, jobs: [job] });
