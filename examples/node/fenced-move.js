@@ -66,6 +66,8 @@ class Configuration {
   }
 }
 
+const onRetry = () => console.log('the service is away');
+
 /** Records the new path, and only then lets the guest move. Throws if the pivot is refused. */
 async function pivot(client, configuration, job, { token, nextStartPath }) {
   configuration.record({ token, nextStartPath });
@@ -88,8 +90,6 @@ async function main(address, file, domain, disk, destination, bandwidth = '0') {
   if (configuration.path() === undefined) throw new Error(`the database has no disk ${disk} of ${domain}`);
   const move = configuration.begin(destination);
   using client = new BlockJobClient({ address, patienceMs: Infinity }); // for another machine: tls, with certificates
-  const onRetry = () => console.log('the service is away');
-
   const started = await client
     .startCopy(
       {

@@ -47,7 +47,8 @@ export async function requestEnd(
     if (pivot && accepted.destination === undefined) {
       fail('PIVOT_UNSUPPORTED', { job: accepted.job, kind: accepted.kind });
     }
-    if (pivot && log.job.concluded === undefined && (state === 'READY' || state === 'PIVOTING')) {
+    const isDecided = log.job.concluded !== undefined && record === undefined;
+    if (pivot && !isDecided && (state === 'READY' || state === 'PIVOTING')) {
       await openGate(log);
       if (!isAsSeen(log.job)) continue;
       const refusal = refusedPivot(log.job, record?.token);

@@ -93,6 +93,8 @@ describe('an abort', () => {
       ['is too late when the job is being cancelled', [...RECORDED, CANCEL], FITTING, ['JOB_ENDING']],
       ['records nothing when the job is being cancelled', [...AT_GATE, CANCEL], ONLY, ['JOB_ENDING']],
       ['is too late when the job has concluded', [...AT_GATE, CONCLUDED], FITTING, ['JOB_ENDING']],
+      ['is too late without a record, too', [...AT_GATE, CONCLUDED], PIVOT, ['JOB_ENDING']],
+      ['with another record is refused then, too', [...UNDER_WAY, CONCLUDED], STALE, ['CONFIG_RECORD_STALE']],
     ])('%s', async (_what, entries, request, expected) => {
       expect(await result(entries, request, GATED)).toEqual(expected);
     });
