@@ -21,7 +21,7 @@ const SIZE_BYTES = 2 << 20;
 const SPEEDS = ['0', String(4 << 20), String(1 << 20)] as const;
 const LONGEST_DELAY_MS = 3000;
 /** The service is down, or the call was lost with it. */
-const AWAY = /UNAVAILABLE|CANCELLED|closed/;
+const AWAY = /UNAVAILABLE|CANCELLED|closed|shut down/;
 
 interface World {
   readonly dir: string;

@@ -99,6 +99,8 @@ export class StubService {
   failure: Failure | undefined;
   /** The encryption of a copy's destination; undefined if it has none. */
   encryption: Encryption | undefined;
+  /** The gate of its pivot, from READY on; undefined if it has none. */
+  gate: JobView['job']['pivotGate'];
   checked: Checked = { reasons: [], blocking: [] };
   /** Foreign jobs beside its own. */
   foreign: ForeignJobs = NO_FOREIGN_JOBS;
@@ -130,7 +132,8 @@ export class StubService {
   viewAt(revision: number): JobView {
     const state = this.course[revision - 1] ?? 'STARTING';
     const hasEnded = ENDS.includes(state);
-    const options = { ...base.accepted.options, timeLimitMs: this.#timeLimitMs };
+    const owner = this.gate && { configOwner: 'EXTERNAL' as const };
+    const options = { ...base.accepted.options, timeLimitMs: this.#timeLimitMs, ...owner };
     const { destination } = base.accepted;
     const encrypted = destination && { ...destination, ...(this.encryption && { encryption: this.encryption }) };
     const accepted = { ...base.accepted, destination: encrypted, kind: this.kind, options };
@@ -140,6 +143,7 @@ export class StubService {
         accepted: this.kind === 'COPY' ? accepted : { ...accepted, destination: undefined },
         revision,
         state,
+        pivotGate: state === 'STARTING' || state === 'RUNNING' ? undefined : this.gate,
         outcome: hasEnded ? this.outcome : base.outcome,
         failure: hasEnded ? this.failure : undefined,
         ...(hasEnded ? { endTime: base.createTime } : {}),

@@ -20,6 +20,7 @@ import type { ForeignJob } from '../../../src/core/foreign-job.ts';
 import { concludedJob } from '../../../src/core/job/job.ts';
 import type { EventFacts } from '../../../src/core/job/job-event.ts';
 import { publicJob } from '../../../src/core/job/job-view.ts';
+import type { EntryBody } from '../../../src/core/job/journal-entry.ts';
 import { outcomeAtEnd } from '../../../src/core/job/outcome-of.ts';
 import type { Progress } from '../../../src/core/job/progress.ts';
 import {
@@ -53,7 +54,7 @@ import {
 import { answerTo, statusOf } from '../../../src/grpc/status.ts';
 import { present } from '../../support/checks.ts';
 import { serving } from '../../support/service/stub-server.ts';
-import { CONCLUDED, CREATED, jobOf, jobWith, LEFTOVER, RUNNING, STORIES } from '../core/stories.ts';
+import { CONCLUDED, CREATED, jobOf, jobWith, LEFTOVER, READY, RUNNING, STORIES } from '../core/stories.ts';
 
 const int = fc.oneof(fc.constantFrom(0, 1, 2), fc.integer());
 const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
@@ -82,7 +83,15 @@ const job = fc.oneof(
     .map((value) => ({ name: { $case: 'disk', value } }) as const),
 );
 const labels = fc.dictionary(text, text);
-const start = { disk, requestId: text, validateOnly: fc.boolean(), planEtag: text, accept: fc.array(int), labels };
+const start = {
+  disk,
+  requestId: text,
+  validateOnly: fc.boolean(),
+  planEtag: text,
+  accept: fc.array(int),
+  configOwner: int,
+  labels,
+};
 
 /** Each request, how it is read here, and how it is written for another service. */
 const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: never) => unknown])[] = [
@@ -130,6 +139,8 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
       returnImmediately: fc.boolean(),
       force: fc.boolean(),
       pauseGuest: int,
+      record: maybe(fc.record({ token: text })),
+      recordOnly: fc.boolean(),
       requestId: text,
     }),
     (message: AbortRequest) => [toAbortRequest(message), toAbortRequest(fromAbortRequest(toAbortRequest(message)))],
@@ -212,6 +223,7 @@ const changedSince = {
   outcome: {
     ...ended.outcome,
     guestChangedBy: 'bj2',
+    setConfigBackTo: '/a',
     destinationChangedBy: 'bj3',
     safeToDelete: [
       { path: '/a', warning: '' },
@@ -219,11 +231,15 @@ const changedSince = {
     ],
   },
 };
+const AT_GATE: readonly EntryBody[] = [RUNNING, READY, { entry: 'gate-opened', token: 'token' }];
 const JOBS = [
   ...[
     ...STORIES.map(([, , entries]) => jobOf(...entries)),
     jobWith({ destination: nbdDestination, options: { timeLimitMs: 1500, granularityBytes: 4096 } }, RUNNING),
     jobWith({ destination: { ...fileDestination, encryption: { secretId: 's0' } } }, RUNNING),
+    jobWith({ options: { configOwner: 'NONE' } }, RUNNING),
+    jobWith({ options: { configOwner: 'EXTERNAL' } }, ...AT_GATE),
+    jobWith({ options: { configOwner: 'EXTERNAL' } }, ...AT_GATE, { entry: 'config-recorded', token: 'token' }),
   ].map(publicJob),
   refusedJob,
   ended,
