@@ -18,7 +18,7 @@ const TABLES = `
     token TEXT, PRIMARY KEY (domain, disk));
 `;
 
-/** The configuration of VMs. What a method returns from is on disk. */
+/** The configuration of VMs. A change is on disk when its method returns. */
 class Configuration {
   constructor(file, domain, disk) {
     this.db = new DatabaseSync(file, { timeout: 60_000 }); // SQLite waits for the disk at each commit by itself
@@ -46,7 +46,7 @@ class Configuration {
     });
   }
 
-  /** The move is over. `path`: what the VM must be started with; '' for what is there. */
+  /** The move is over. `path`: the image for the next start of the VM; '' for no change. */
   end(path) {
     this.together(() => {
       if (path !== '') this.db.prepare('UPDATE disk SET path = ? WHERE domain = ? AND disk = ?').run(path, ...this.key);

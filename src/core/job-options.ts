@@ -34,7 +34,7 @@ export interface JobOptions {
   /** The highest image whose data a commit moves. */
   readonly topPath: string;
   readonly deleteCommitted: boolean;
-  /** Of a job with a pivot. Also undefined in journals older than this field: NONE. */
+  /** Undefined for a job without a pivot, and in journals older than this field: NONE. */
   readonly configOwner?: ConfigOwner;
   /** The accepted losses. Also undefined in journals older than this field. */
   readonly accept?: readonly Accept[];

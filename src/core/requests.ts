@@ -37,7 +37,7 @@ export interface StartRequest {
   readonly validateOnly: boolean;
   readonly planEtag: string;
   readonly accept: readonly Given<Accept>[];
-  /** Of a job with a pivot; no other kind uses it. Undefined: the default of the host. */
+  /** Without effect on a job without a pivot. Undefined: the default of the host. */
   readonly configOwner?: Given<ConfigOwner>;
   readonly labels?: Labels;
 }

@@ -144,7 +144,7 @@ export class GateRounds implements AsyncDisposable {
     for (let word = 0; !signal.aborted; word += 1) {
       move.look();
       if (move.job !== '') await this.#ask(move.job, word % 2 === 0 ? undefined : { token: this.#oldToken });
-      // The guest first: what the database names before a pivot, it names afterwards.
+      // The guest first: the database names the new path before the pivot, and keeps it afterwards.
       const [guest, recorded] = [await this.#image(), this.#world.configuration.path];
       if (guest === move.destination && recorded !== guest) {
         throw new WrongOutcome(`the guest is on ${guest}, and the database names ${String(recorded)}`);
@@ -190,7 +190,7 @@ export class GateRounds implements AsyncDisposable {
       'it has pivoted without a request': now === destination && pivots.length === 0,
       'it has pivoted without its record': pivots.length > 0 && !tokens.includes(pivotGate?.token),
       'a record of another attempt is in the journal': tokens.some((token) => token !== pivotGate?.token),
-      'the wrong path is to be set back': back !== '' && (now !== source || back !== source),
+      'the outcome names the wrong path to set back': back !== '' && (now !== source || back !== source),
     }).flatMap(([what, is]) => (is ? what : []));
     if (wrong.length > 0) {
       const said = owner.lines.join('; ');

@@ -1,6 +1,6 @@
 /**
  * The example of a controller that keeps the paths of its VMs in a database: a real SQLite, the real service, a real
- * QEMU. The guest does not move before the database names the new path, whoever asks for the pivot.
+ * QEMU. The guest does not move before the database names the new path, also if another client asks for the pivot.
  */
 import { cp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -833,7 +833,7 @@ export interface AbortRequest {
   /**
    * Writes the record into the journal, and does not pivot: any later pivot is allowed, and a job with on_ready PIVOT
    * goes on by itself. The call answers when the record is in the journal. Needs pivot and record; otherwise
-   * FIELD_INVALID. A record cannot be taken back: to keep the guest where it is, end the job with an Abort without pivot.
+   * FIELD_INVALID. A record cannot be undone: to keep the guest where it is, end the job with an Abort without pivot.
    */
   recordOnly: boolean;
 }

@@ -3,8 +3,7 @@
  * program has recorded the path of the next start: otherwise a VM that stops after the pivot starts on the old image.
  */
 import { type Failure, failure } from '../errors.ts';
-import type { Job } from './job.ts';
-import type { Concluded, EntryBody, JournalEntry } from './journal-entry.ts';
+import type { Accepted, Concluded, EntryBody, JournalEntry } from './journal-entry.ts';
 
 export interface PivotGate {
   /** Each gate has another one, so that a record of an earlier attempt does not open this one. */
@@ -15,18 +14,26 @@ export interface PivotGate {
   readonly recordTime?: string;
 }
 
+/** The part of a job that decides about its pivot. */
+interface MayPivot {
+  readonly accepted: Accepted;
+  readonly gate?: PivotGate | undefined;
+  readonly pivotRequested: boolean;
+  readonly concluded: Concluded | undefined;
+}
+
 /** Whether a pivot of this job needs a record. */
-export function isGated({ accepted }: Pick<Job, 'accepted'>): boolean {
+export function isGated({ accepted }: Pick<MayPivot, 'accepted'>): boolean {
   return accepted.options.configOwner === 'EXTERNAL' && accepted.destination !== undefined;
 }
 
 /** Whether the guest may move now; `token`: the record that comes with the request. */
-export function mayPivot(job: Job, token?: string): boolean {
+export function mayPivot(job: MayPivot, token?: string): boolean {
   return !isGated(job) || job.gate?.recordTime !== undefined || (job.gate !== undefined && job.gate.token === token);
 }
 
 /** Whether this entry fits the gate. No pivot is written down without its record, and none is carried out otherwise. */
-export function gateAllows(job: Job, entry: EntryBody): boolean {
+export function gateAllows(job: MayPivot, entry: EntryBody): boolean {
   switch (entry.entry) {
     case 'gate-opened':
       return job.concluded === undefined && isGated(job) && job.gate === undefined;
@@ -39,7 +46,7 @@ export function gateAllows(job: Job, entry: EntryBody): boolean {
   }
 }
 
-export function gateAfter({ gate }: Pick<Job, 'gate'>, entry: JournalEntry): PivotGate | undefined {
+export function gateAfter({ gate }: Pick<MayPivot, 'gate'>, entry: JournalEntry): PivotGate | undefined {
   switch (entry.entry) {
     case 'gate-opened':
       return { token: entry.token, openTime: entry.time };
@@ -53,7 +60,7 @@ export function gateAfter({ gate }: Pick<Job, 'gate'>, entry: JournalEntry): Piv
 }
 
 /** The reason against a pivot with this record, or without one. */
-export function refusedPivot(job: Job, token: string | undefined): Failure | undefined {
+export function refusedPivot(job: MayPivot, token: string | undefined): Failure | undefined {
   const { accepted, gate } = job;
   if (token !== undefined && token !== gate?.token) return failure('CONFIG_RECORD_STALE', { job: accepted.job, token });
   if (mayPivot(job, token)) return undefined;
@@ -65,7 +72,10 @@ export function refusedPivot(job: Job, token: string | undefined): Failure | und
  * The path to which the configuration must be set back at the end. Its owner may have recorded the new path as soon as
  * the gate was open. Undefined if the configuration is right, or if the image of the guest is not known.
  */
-export function setConfigBackTo({ accepted, gate, pivotRequested }: Job, concluded: Concluded): string | undefined {
+export function setConfigBackTo(
+  { accepted, gate, pivotRequested }: MayPivot,
+  concluded: Concluded,
+): string | undefined {
   const { source, destination } = accepted;
   const { how, qemuError, deviceOn, devicePath } = concluded;
   if (gate === undefined || deviceOn === 'DESTINATION') return undefined;

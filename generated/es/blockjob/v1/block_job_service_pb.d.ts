@@ -1126,7 +1126,7 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
   /**
    * Writes the record into the journal, and does not pivot: any later pivot is allowed, and a job with on_ready PIVOT
    * goes on by itself. The call answers when the record is in the journal. Needs pivot and record; otherwise
-   * FIELD_INVALID. A record cannot be taken back: to keep the guest where it is, end the job with an Abort without pivot.
+   * FIELD_INVALID. A record cannot be undone: to keep the guest where it is, end the job with an Abort without pivot.
    *
    * @generated from field: bool record_only = 8;
    */

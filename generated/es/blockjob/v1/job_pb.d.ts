@@ -1568,7 +1568,7 @@ export declare const PauseGuestSchema: GenEnum<PauseGuest>;
  */
 export enum ConfigOwner {
   /**
-   * The default of the job's host (--config-owner), which is NONE unless an operator has changed it.
+   * The default of the job's host (--config-owner). Without that option, it is NONE.
    *
    * @generated from enum value: CONFIG_OWNER_UNSPECIFIED = 0;
    */

@@ -1,4 +1,4 @@
-/** The rules of the gate: which pivot is allowed, which record fits, and what must be set back if the pivot fails. */
+/** The rules of the gate: the pivots that are allowed, the records that fit, and the path to set back at the end. */
 import { describe, expect, it } from 'vitest';
 import { allows, fold, IllegalTransition, type Job } from '../../../../src/core/job/job.ts';
 import { publicJob } from '../../../../src/core/job/job-view.ts';
