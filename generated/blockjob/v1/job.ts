@@ -471,7 +471,7 @@ export function pauseGuestToJSON(object: PauseGuest): string {
  * the keeper has recorded the new path.
  */
 export const ConfigOwner = {
-  /** CONFIG_OWNER_UNSPECIFIED - The default of the job's host (--config-owner). Without that option, it is NONE. */
+  /** CONFIG_OWNER_UNSPECIFIED - The default of the job's host (--config-owner); NONE if that option is not given. */
   CONFIG_OWNER_UNSPECIFIED: 0,
   /** CONFIG_OWNER_NONE - Nobody has to record anything before a pivot. */
   CONFIG_OWNER_NONE: 1,

@@ -2,6 +2,7 @@
 
 import type { Accepted } from '../job/journal-entry.ts';
 import { onShared } from '../job/outcome.ts';
+import { isGated } from '../job/pivot-gate.ts';
 import { willBeReused } from '../job/reuse.ts';
 import { LEAST_BUFFER_BYTES } from '../job-options.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
@@ -17,6 +18,9 @@ export function notesOf(
   if (taken !== undefined) notes.push(taken);
   if (pauseGuestBecause !== undefined && destination !== undefined) {
     notes.push(`pauses the guest for the pivot: ${pauseGuestBecause}`);
+  }
+  if (isGated({ accepted })) {
+    notes.push('a pivot waits until the owner of the VM’s configuration has recorded the new path (config_owner)');
   }
   if (holdsWithoutBound === true) {
     notes.push('this QEMU has no yank: if the NBD server hangs while the guest is paused, the guest waits for it');

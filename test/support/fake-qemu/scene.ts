@@ -20,7 +20,7 @@ import {
 import { join } from 'node:path';
 import { qcow2 } from '../images/qcow2-header.ts';
 import { type Bus, testDir } from '../real-qemu/qemu.ts';
-import { TestAgent } from '../service/agent.ts';
+import { TestAgent, type TestAgentOptions } from '../service/agent.ts';
 import { FakeQemu, type Moment } from './fake-qemu.ts';
 
 /** Nothing here depends on a real disk: thousands of agents come and go, and each syncs its writes. */
@@ -167,14 +167,17 @@ export class Scene implements AsyncDisposable {
   }
 
   /** An agent with this journal of an earlier one. It does not find QEMU if that has died. */
-  async agent(journal?: {
-    readonly job: string;
-    /** Undefined if the journal is lost. */
-    readonly text: string | undefined;
-    readonly holds?: ReadonlyMap<string, string> | undefined;
-    /** Errors that the agent must log. */
-    readonly complaints?: RegExp;
-  }): Promise<TestAgent> {
+  async agent(
+    journal?: {
+      readonly job: string;
+      /** Undefined if the journal is lost. */
+      readonly text: string | undefined;
+      readonly holds?: ReadonlyMap<string, string> | undefined;
+      /** Errors that the agent must log. */
+      readonly complaints?: RegExp;
+    },
+    { configOwner = 'NONE' }: Pick<TestAgentOptions, 'configOwner'> = {},
+  ): Promise<TestAgent> {
     this.#agents += 1;
     const dir = join(this.#root, `agent-${this.#agents}`);
     this.agentFolder = dir;
@@ -187,6 +190,7 @@ export class Scene implements AsyncDisposable {
       dir,
       qmp: this.qemu.alive ? { vm1: this.socketPath } : {},
       allow: [this.dir],
+      configOwner,
       ...(journal?.complaints && { complaints: journal.complaints }),
     });
   }

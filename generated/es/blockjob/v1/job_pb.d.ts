@@ -1568,7 +1568,7 @@ export declare const PauseGuestSchema: GenEnum<PauseGuest>;
  */
 export enum ConfigOwner {
   /**
-   * The default of the job's host (--config-owner). Without that option, it is NONE.
+   * The default of the job's host (--config-owner); NONE if that option is not given.
    *
    * @generated from enum value: CONFIG_OWNER_UNSPECIFIED = 0;
    */
