@@ -75,7 +75,11 @@ export function blockJobHandlers(
     startCopy: start('startCopy', toCopyRequest, ({ destination }) => ({ destination: destination?.target?.value })),
     rebase: start('rebase', toRebaseRequest, ({ base, flags }) => ({ base, flags })),
     commit: start('commit', toCommitRequest, ({ base, top, flags }) => ({ base, top, flags })),
-    abort: change('abort', toAbortRequest, ({ pivot, force }) => ({ pivot, force })),
+    abort: change('abort', toAbortRequest, ({ pivot, force, record, recordOnly }) => ({
+      pivot,
+      force,
+      ...(record && { record: record.token, recordOnly }),
+    })),
     setSpeed: change('setSpeed', toChangeRequest<SetSpeedRequest>, ({ bandwidthBytesPerSecond }) => ({
       bandwidth: String(bandwidthBytesPerSecond),
     })),

@@ -44,9 +44,9 @@ export class JobRequests {
       }
       await requestEnd(found, request, mark);
     });
-    const waits = !request.returnImmediately && request.recordOnly !== true;
-    if (waits) await log.until(hasEnded, signal);
-    if (waits && !log.ended) signal.throwIfAborted();
+    if (request.recordOnly === true) return log;
+    if (!request.returnImmediately) await log.until(hasEnded, signal);
+    if (!request.returnImmediately && !log.ended) signal.throwIfAborted();
     // A caller that asked for a pivot and only looks at the status must not take a failure for success.
     if (request.pivot && log.ended && log.job.state !== 'COMPLETED') throw endedAs(log.job);
     return log;

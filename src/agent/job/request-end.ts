@@ -31,13 +31,14 @@ export async function requestEnd(
   if (pivot) await log.started();
   const paused = given(pauseGuest);
   const cancel = { entry: 'cancel-requested', force, ...(paused === undefined ? {} : { pauseGuest: paused }) } as const;
-  const recorded = recordOnly && record !== undefined ? ({ entry: 'config-recorded', ...record } as const) : undefined;
-  const wanted = recorded ?? ({ entry: 'pivot-requested', pauseGuest: paused ?? 'AUTO', ...record } as const);
+  const token = record && { token: record.token };
+  const recorded = recordOnly && token !== undefined ? ({ entry: 'config-recorded', ...token } as const) : undefined;
+  const wanted = recorded ?? ({ entry: 'pivot-requested', pauseGuest: paused ?? 'AUTO', ...token } as const);
   const entry = pivot ? wanted : cancel;
   // Concurrent requests are judged one after the other, each by the state that the one before it has left.
   for (;;) {
-    const { accepted, state, intent } = log.job;
-    const isAsSeen = (job: Job) => job.state === state && job.intent === intent;
+    const { accepted, state, intent, gate } = log.job;
+    const isAsSeen = (job: Job) => job.state === state && job.intent === intent && job.gate === gate;
     const at = { job: accepted.job, state };
     if (log.ended) fail('JOB_ENDED', at);
     if (force && log.job.concluded !== undefined) {

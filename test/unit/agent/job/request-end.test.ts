@@ -99,6 +99,15 @@ describe('an abort', () => {
       expect(await result(entries, request, GATED)).toEqual(expected);
     });
 
+    it('only records once if it comes twice at the same time', async () => {
+      await using dir = await testDir();
+      const log = await JobLog.begin(journalsIn(dir.path), GATED);
+      for (const entry of AT_GATE) await log.append(entry);
+      await Promise.all([requestEnd(log, ONLY, undefined), requestEnd(log, ONLY, undefined)]);
+      expect(log.revisions.slice(AT_GATE.length + 1).map(({ entry }) => entry.entry)).toEqual(['config-recorded']);
+      await log.close();
+    });
+
     it('with a record is refused if the job has no gate', async () => {
       expect(await result([RUNNING, READY], FITTING)).toEqual(['CONFIG_RECORD_STALE']);
     });
