@@ -387,6 +387,13 @@ const PLANS: readonly Row[] = [
 ];
 
 const CHANGES_AND_ENDS: readonly Row[] = [
+  ['unit/core/rules/abort.test.ts', 'records nothing without a pivot', 'Needs pivot; otherwise FIELD_INVALID.'],
+  ['unit/core/rules/abort.test.ts', 'does not only record nothing', 'Needs pivot and record; otherwise FIELD_INVALID.'],
+  [
+    'unit/agent/job/request-end.test.ts',
+    'with a record is refused if the job has no gate',
+    'A record that does not fit the gate of the job is refused with CONFIG_RECORD_STALE',
+  ],
   [
     'qemu/change.test.ts',
     'takes a new limit at once, in every phase, and tells watchers',

@@ -428,4 +428,41 @@ const EVENTS: readonly Row[] = [
   ],
 ];
 
-export const JOB: readonly Row[] = [...REFS, ...REQUESTS, ...DESTINATIONS, ...OUTCOMES, ...JOBS, ...EVENTS];
+const GATES: readonly Row[] = [
+  [
+    'examples/fenced.test.ts',
+    'records the new path, and only then the guest moves',
+    'A pivot changes the running QEMU only.',
+    'The order for the owner:',
+  ],
+  ['fault/gate.test.ts', 'a pivot without a record ends in %s', "The default of the job's host (--config-owner);"],
+  [
+    'unit/core/moves/next-move.test.ts',
+    'gate: waits for the record',
+    'Without it the pivot is refused with CONFIG_NOT_RECORDED, and a job with on_ready PIVOT waits in READY.',
+  ],
+  [
+    'fault/gate.test.ts',
+    'has another gate, and a record of the earlier one does not open it',
+    'Each gate has another one: a record of an earlier job, or of an earlier gate of this job, is refused',
+  ],
+  ['unit/core/job/pivot-gate.test.ts', 'is open', 'Absent while the pivot still needs it.'],
+  ['unit/core/rules/abort.test.ts', 'has a record with a token', 'Required; otherwise FIELD_INVALID.'],
+  [
+    'unit/core/job/pivot-gate.test.ts',
+    'is set back without a record: it may have been written',
+    "The path to which the VM's configuration must be set back:",
+  ],
+  [
+    'unit/core/job/pivot-gate.test.ts',
+    'is not known if QEMU has ended in the pivot',
+    'Empty while the job runs, if nothing has to be set back, and if the image of the guest is not known',
+  ],
+  [
+    'unit/core/moves/next-move.test.ts',
+    'READY, to be finished: no gate',
+    'Set from READY on, and kept after the end, if config_owner is EXTERNAL and the job has a pivot',
+  ],
+];
+
+export const JOB: readonly Row[] = [...REFS, ...REQUESTS, ...DESTINATIONS, ...OUTCOMES, ...GATES, ...JOBS, ...EVENTS];
