@@ -89,6 +89,7 @@ async function main(address, file, domain, disk, destination, bandwidth = '0') {
   const configuration = new Configuration(file, domain, disk);
   if (configuration.path() === undefined) throw new Error(`the database has no disk ${disk} of ${domain}`);
   const move = configuration.begin(destination);
+  if (move.destination !== destination) throw new Error(`a move to ${move.destination} has begun; end that one first`);
   using client = new BlockJobClient({ address, patienceMs: Infinity }); // for another machine: tls, with certificates
   const started = await client
     .startCopy(
