@@ -107,16 +107,17 @@ export class GateRounds implements AsyncDisposable {
     const move = new Move(await this.#image(), destination, start);
     using _last = { [Symbol.dispose]: () => move.owner[Symbol.dispose]() };
     const stop = new AbortController();
-    const strangers = this.#meddle(move, stop.signal);
+    const slowMs = this.#random.chance(0.5) ? this.#random.below(LONGEST_DELAY_MS) : 0;
+    const meanwhile = Promise.all([this.#meddle(move, stop.signal), this.#slowDown(move, slowMs, stop.signal)]);
     // Its error is thrown at the end of the round.
-    strangers.catch(() => undefined);
+    meanwhile.catch(() => undefined);
     for (let kills = this.#random.below(4); kills > 0; kills -= 1) await this.#kill(move);
     move.look();
     if (this.#random.chance(0.2) && move.job !== '') await this.#cancel(move);
     const code = await move.owner.ended;
     move.look();
     stop.abort();
-    await strangers;
+    await meanwhile;
     await this.#judge(move, code);
   }
 
@@ -127,6 +128,17 @@ export class GateRounds implements AsyncDisposable {
     await this.#service.kill();
     await sleep(this.#random.below(500));
     this.#service = await serve(this.#world);
+  }
+
+  /** The owner cannot write: the gate stays open for a while. */
+  async #slowDown(move: Move, ms: number, signal: AbortSignal): Promise<void> {
+    while (move.job === '' && !signal.aborted) {
+      await sleep(10);
+      move.look();
+    }
+    if (ms === 0 || signal.aborted) return;
+    using _lock = this.#world.configuration.lock();
+    await sleep(ms);
   }
 
   /** A stranger ends the job without a pivot: the owner has to set the configuration back. */
