@@ -894,7 +894,7 @@ export enum ErrorReason {
 
   /**
    * UNIMPLEMENTED. A gateway and the agent of a host have different versions, and one of them is too old for `feature`:
-   * a call, or `labels`. Nothing was changed. A version that was not stated is "unknown".
+   * a call, `labels`, `config_owner` or `record`. Nothing was changed. A version that was not stated is "unknown".
    * Do: upgrade the one that the message names, gateways first.
    * libvirt: none.
    * Keys: host, agentVersion, gatewayVersion, feature.
