@@ -816,7 +816,7 @@ export interface PivotGate {
 
 /** The statement of the owner that the VM's configuration names PivotGate.next_start_path now, durably. */
 export interface ConfigRecord {
-  /** PivotGate.token. Required; otherwise FIELD_INVALID. At most 64 bytes. */
+  /** PivotGate.token. Required, otherwise FIELD_INVALID. At most 64 bytes. */
   token: string;
 }
 

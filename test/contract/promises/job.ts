@@ -447,7 +447,7 @@ const GATES: readonly Row[] = [
     'Each gate has another one: a record of an earlier job, or of an earlier gate of this job, is refused',
   ],
   ['unit/core/job/pivot-gate.test.ts', 'is open', 'Absent while the pivot still needs it.'],
-  ['unit/core/rules/abort.test.ts', 'has a record with a token', 'Required; otherwise FIELD_INVALID.'],
+  ['unit/core/rules/abort.test.ts', 'has a record with a token', 'Required, otherwise FIELD_INVALID.'],
   [
     'unit/core/job/pivot-gate.test.ts',
     'is set back without a record: it may have been written',

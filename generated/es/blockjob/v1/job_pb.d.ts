@@ -150,7 +150,7 @@ export declare const PivotGateSchema: GenMessage<PivotGate>;
  */
 export declare type ConfigRecord = Message<"blockjob.v1.ConfigRecord"> & {
   /**
-   * PivotGate.token. Required; otherwise FIELD_INVALID. At most 64 bytes.
+   * PivotGate.token. Required, otherwise FIELD_INVALID. At most 64 bytes.
    *
    * @generated from field: string token = 1;
    */
