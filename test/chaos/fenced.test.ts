@@ -1,4 +1,4 @@
-/** A short run of gate-rounds.ts; GATE_ROUNDS=200 takes an hour. */
+/** A short run of gate-rounds.ts; GATE_ROUNDS=200 takes half an hour, and longer on a busy machine. */
 import { expect, test } from 'vitest';
 import { needs } from '../support/means.ts';
 import { Random } from '../support/random.ts';
