@@ -91,6 +91,26 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     expect((await until(back, 'COMPLETED')).job.outcome.guestWritesTo).toBe(join(here.dir, 'back'));
   });
 
+  test('a job whose configuration has an owner pivots by itself when its record is there', async () => {
+    const request = copy('recorded', { onReady: 'PIVOT', format: 'QCOW2', configOwner: 'EXTERNAL' });
+    const { job } = begun(await here.jobs.startCopy(request, PATIENT));
+    const id = job.accepted.job;
+    expect(job.accepted.options.configOwner).toBe('EXTERNAL');
+    await until(id, 'READY');
+    const pivot = { ...abort, job: { jobId: id }, pivot: true };
+    const without = await here.jobs.abort(pivot, PATIENT).catch((error: unknown) => error);
+    expect(without).toMatchObject({ reason: 'CONFIG_NOT_RECORDED', failure: { metadata: { job: id } } });
+    const { pivotGate } = (await here.jobs.getInfo({ jobId: id }, PATIENT)).job;
+    expect(pivotGate).toMatchObject({ nextStartPath: join(here.dir, 'recorded') });
+    const { token } = present(pivotGate);
+    const stale = { ...pivot, record: { token: `${token}0` } };
+    await expect(here.jobs.abort(stale, PATIENT)).rejects.toMatchObject({ reason: 'CONFIG_RECORD_STALE' });
+    await here.jobs.abort({ ...pivot, record: { token }, recordOnly: true }, PATIENT);
+    const ended = await until(id, 'COMPLETED');
+    expect(ended.job.outcome.guestWritesTo).toBe(join(here.dir, 'recorded'));
+    expect(ended.job.pivotGate?.recordTime).toBeDefined();
+  });
+
   test('a watch tells every revision once, in order, to each who comes, from where it wants', async () => {
     const { job } = begun(await here.jobs.startCopy(copy('watched', { onReady: 'FINISH' }), PATIENT));
     const id = job.accepted.job;
