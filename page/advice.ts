@@ -82,6 +82,7 @@ const AFTER: Readonly<Record<Reason, string>> = {
   CALLER_UNKNOWN: MEND,
   ACCESS_DENIED: 'Give QEMU access to the file, and start the job again.',
   NO_SPACE: 'Free space at the destination, or name another one, and start the job again.',
+  SPACE_LOW: 'Free space at the destination, name another one, or start the job with overcommit.',
   LIMIT_REACHED: MEND,
   TOO_MANY_JOBS: MEND,
   TOO_MANY_WATCHERS: MEND,
@@ -131,7 +132,7 @@ function adviceOnPause({ pauseReason }: Job): Advice | undefined {
       return {
         tone: 'warn',
         title: 'The destination has no space left',
-        text: 'The guest keeps running. Free some space and Resume the job, or Abort it.',
+        text: 'The guest keeps running. Free some space: then the job goes on by itself. Or Abort it.',
       };
     case PauseReason.IO_ERROR:
       return {

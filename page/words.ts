@@ -5,6 +5,7 @@ import {
   type Job,
   Job_State,
   JobKind,
+  JobSpace_Level,
   PauseReason,
 } from '../generated/es/blockjob/v1/job_pb.js';
 
@@ -139,4 +140,11 @@ export const EVIDENCE: Readonly<Record<Evidence_Source, string>> = {
 /** Says whether a job has ended, in any state: a newer service may have other states. */
 export function isEnded({ endTime }: Job): boolean {
   return endTime !== undefined;
+}
+
+/** '' if it is enough, or not known. */
+export function spaceInWords({ space }: Job): string {
+  if (space === undefined || space.level === JobSpace_Level.ENOUGH) return '';
+  const free = space.freeBytes === undefined ? 'not known' : bytes(space.freeBytes);
+  return `needs ${bytes(space.neededBytes)} more, free ${free}`;
 }

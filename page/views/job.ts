@@ -30,7 +30,7 @@ import {
   when,
 } from '../parts.ts';
 import { reasonIn } from '../reasons.ts';
-import { bytes, CONTENTS, clock, EVIDENCE, isEnded, KINDS, moment, percent, rate, stateWord } from '../words.ts';
+import { bytes, clock, CONTENTS, EVIDENCE, isEnded, KINDS, moment, percent, rate, spaceInWords, stateWord } from '../words.ts';
 import { timeLeft } from './jobs.ts';
 
 export function jobView(opened: OpenedJob, live: Live): Child[] {
@@ -88,6 +88,7 @@ function progressOf(job: Job, now: Job): HTMLElement {
         ['Guest writes', progress && rate(progress.dirtyBytesPerSecond)],
         ['Time left', isOld ? '–' : timeLeft(now)],
         ['Limit', limit === 0n ? 'none' : rate(limit)],
+        ['Space', spaceInWords(now)],
       ],
       'figures',
     ),

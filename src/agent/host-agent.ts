@@ -27,6 +27,7 @@ import { JobTable, type JobTableOptions } from './job/job-table.ts';
 import { Progresses } from './job/progresses.ts';
 import type { Change } from './job/request-change.ts';
 import { endedAs } from './job/request-end.ts';
+import { SpaceWatch } from './job/space-watch.ts';
 import { WhoseJobs } from './job/whose-jobs.ts';
 import type { EndedJob } from './journal/ended-job.ts';
 import type { JobLog } from './journal/job-log.ts';
@@ -50,6 +51,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   readonly #whose: WhoseJobs;
   readonly #starts: Starts;
   readonly #requests: JobRequests;
+  readonly #space: SpaceWatch;
   readonly #watches: Watches<WatchedJob>;
   readonly #hostJobs: HostJobs;
   readonly #domains: Domains;
@@ -82,6 +84,8 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     });
     const onRefused = () => this.#hostJobs.refused();
     this.#jobs = new JobTable({ ...options, progresses: this.#progresses, onRefused });
+    const active = () => this.#jobs.known.active;
+    this.#space = new SpaceWatch({ active, machines: options.machines, logger: options.logger });
     this.#views = new JobViews(options.machines, this.#progresses, this.#jobs);
     this.#whose = new WhoseJobs(options.owners, this.#jobs);
     this.#starts = new Starts({ ...options, jobs: this.#jobs });
@@ -91,7 +95,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     const [machines, jobs, views] = [this.#machines, this.#jobs, this.#views];
     const [progresses, leftovers, watches] = [this.#progresses, this.#leftovers, this.#watches];
     this.#hostJobs = new HostJobs({ host: options.host, clock: options.journals.clock, jobs, views, progresses });
-    this.figures = new Figures({ machines, jobs, views, progresses, leftovers, watches });
+    this.figures = new Figures({ machines, jobs, views, progresses, leftovers, watches, space: this.#space });
   }
 
   /** Takes up the jobs of journals, oldest first, and then those that only QEMU knows. */
@@ -102,7 +106,9 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     this.#machines.onUp((machine) => {
       this.#jobs.waitFor(takeUp(machine, options, this.#jobs));
       this.#hostJobs.pollAgain();
+      this.#space.hear(machine);
     });
+    this.#space.start();
   }
 
   readonly startCopy: BlockJobs['startCopy'] = async (request, call) => {
@@ -205,6 +211,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
 
   /** Jobs continue in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {
+    this.#space[Symbol.dispose]();
     await this.#jobs.close();
     await this.#machines.close();
     await this.#indexSaved;

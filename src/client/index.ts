@@ -83,6 +83,8 @@ export {
   JobRef,
   NbdDestination,
   NbdTcpServer,
+  JobSpace,
+  JobSpace_Level,
   OnNoSpace,
   OnReady,
   Outcome,

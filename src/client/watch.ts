@@ -47,6 +47,7 @@ export const IS_LIVE: Readonly<Record<JobEvent['kind'], boolean>> = {
   [JobEvent_Kind.KIND_HEARTBEAT]: true,
   [JobEvent_Kind.KIND_COMPACTED]: true,
   [JobEvent_Kind.KIND_STEP]: false,
+  [JobEvent_Kind.KIND_SPACE]: false,
   [JobEvent_Kind.KIND_UNSPECIFIED]: false,
   // An unknown event of a newer service counts as an entry.
   [JobEvent_Kind.UNRECOGNIZED]: false,

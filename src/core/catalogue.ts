@@ -292,6 +292,9 @@ export const catalogue = {
       libvirt: 'VIR_ERR_SYSTEM_ERROR',
       text: 'no space left for {path}: <why>',
     },
+    SPACE_LOW: {
+      text: '{path} has {freeBytes} bytes free, and <what> needs {neededBytes}; free some space, or start with overcommit',
+    },
     LIMIT_REACHED: {
       libvirt: 'VIR_ERR_SYSTEM_ERROR',
       text: '<program> reached a limit of the system at {path}: <why>; <wayOut>',

@@ -5,7 +5,17 @@ type Text<R extends Reason> = (typeof catalogue)[R]['text'];
 type Data<T extends string> = T extends `${string}{${infer Name}}${infer Rest}` ? Name | Data<Rest> : never;
 type Sentences<T extends string> = T extends `${string}<${infer Name}>${infer Rest}` ? Name | Sentences<Rest> : never;
 
-type Counts = 'bytes' | 'destinationBytes' | 'last' | 'limit' | 'maximum' | 'offset' | 'revision' | 'sourceBytes';
+type Counts =
+  | 'bytes'
+  | 'destinationBytes'
+  | 'freeBytes'
+  | 'last'
+  | 'limit'
+  | 'maximum'
+  | 'neededBytes'
+  | 'offset'
+  | 'revision'
+  | 'sourceBytes';
 type Value<Name extends string> = Name extends Counts | 'timeLimit' | 'value' ? number | bigint : string;
 
 /** The slots in the text of a reason. Its data are the error's metadata. */

@@ -1,6 +1,6 @@
 /** The numbers of a host or fleet for metrics, without the name of a domain, a job, a file or a caller. */
 
-import type { PauseReason } from './job/journal-entry.ts';
+import type { PauseReason, SpaceLevel } from './job/journal-entry.ts';
 import type { Progress } from './job/progress.ts';
 import type { JobState } from './job/transitions.ts';
 import type { JobKind } from './job-options.ts';
@@ -10,6 +10,8 @@ export interface JobFigures {
   readonly kind: JobKind;
   readonly state: JobState;
   readonly pauseReason: PauseReason | undefined;
+  /** The space at its destination. Undefined if it is not known. */
+  readonly space: SpaceLevel | undefined;
   /** For how long the job has been READY. Undefined if it is not, or if that is not known. */
   readonly readyForMs: number | undefined;
   /** Whether its pivot needs a record that the owner of the VM's configuration has not sent yet. */
@@ -28,6 +30,8 @@ export interface HostFigures {
   /** How often a connected QEMU came back since this process began. */
   readonly reconnects: number;
   readonly watchers: number;
+  /** The least free bytes of all file systems with the destination of a running copy. Undefined if there is none. */
+  readonly leastFreeBytes: number | undefined;
   /** Files in the folder of journals that are not journals, or not of a known job. */
   readonly strayFiles: number;
   readonly leftovers: readonly ('FILE' | 'NODE' | 'QEMU_JOB')[];

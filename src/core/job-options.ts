@@ -26,6 +26,8 @@ export interface JobOptions {
   readonly writeMode: WriteMode;
   readonly onReady: OnReady;
   readonly onNoSpace: OnNoSpace;
+  /** Also with less space than is needed. Also undefined in older journals. */
+  readonly overcommit?: boolean;
   readonly pauseGuest: PauseGuest;
   /** No limit if undefined. */
   readonly timeLimitMs: number | undefined;

@@ -57,6 +57,7 @@ export interface CopyRequest extends StartRequest {
   readonly writeMode: Given<WriteMode>;
   readonly onReady: Given<OnReady>;
   readonly onNoSpace: Given<OnNoSpace>;
+  readonly overcommit: boolean;
   readonly pauseGuest: Given<PauseGuest>;
   readonly timeLimitMs: number | undefined;
 }
@@ -70,6 +71,7 @@ export interface RebaseRequest extends StartRequest {
   readonly flags: readonly Given<RebaseFlag>[];
   /** MiB/s, or bytes/s with BANDWIDTH_BYTES. */
   readonly bandwidth: bigint;
+  readonly overcommit: boolean;
 }
 
 export interface CommitRequest extends StartRequest {

@@ -21,6 +21,8 @@ import {
   JobKind,
   type Job as JobMessage,
   type JobOptions,
+  JobSpace_Level,
+  type JobSpace as SpaceMessage,
   type NbdDestination,
   OnNoSpace,
   OnReady,
@@ -38,6 +40,7 @@ import type { EventFacts } from '../core/job/job-event.ts';
 import type { JobView, PublicAccepted, ShownGate } from '../core/job/job-view.ts';
 import type { Outcome } from '../core/job/outcome.ts';
 import type { Progress } from '../core/job/progress.ts';
+import type { JobSpace } from '../core/job/space.ts';
 import { fromMs } from './durations.ts';
 import { numberOf, toEnum } from './enums.ts';
 import { statusOf } from './status.ts';
@@ -58,6 +61,7 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
     sourcePath: accepted.source.path,
     options: fromOptions(accepted),
     error: job.failure && statusOf(job.failure),
+    space: job.space && fromSpace(job.space),
     outcome: fromOutcome(job.outcome),
     revision: BigInt(job.revision),
     createTime: new Date(job.createTime),
@@ -157,6 +161,15 @@ function fromProgress(progress: Progress): ProgressMessage {
     sampleTime: date(progress.sampleTime),
     verifiedBytes: BigInt(progress.verified?.bytes ?? 0),
     toVerifyBytes: BigInt(progress.verified?.ofBytes ?? 0),
+  };
+}
+
+function fromSpace({ level, neededBytes, freeBytes, overcommit }: JobSpace): SpaceMessage {
+  return {
+    level: toEnum(JobSpace_Level, 'LEVEL', level),
+    neededBytes: BigInt(neededBytes),
+    freeBytes: freeBytes === undefined ? undefined : BigInt(freeBytes),
+    overcommit,
   };
 }
 

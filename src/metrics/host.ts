@@ -1,7 +1,7 @@
 /** The jobs and QEMUs of one host. */
 import type { HostFigures } from '../core/figures.ts';
 import type { Job, JobState } from '../core/job/job.ts';
-import type { PauseReason } from '../core/job/journal-entry.ts';
+import type { PauseReason, SpaceLevel } from '../core/job/journal-entry.ts';
 import type { DestinationContent } from '../core/job/outcome.ts';
 import { outcomeOf } from '../core/job/outcome-of.ts';
 import type { Convergence } from '../core/job/progress.ts';
@@ -20,6 +20,7 @@ const ACTIVE = each<Exclude<JobState, Ended>>({
 type Ended = 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED';
 const ENDED = each<Ended>({ COMPLETED: true, CANCELLED: true, FAILED: true, UNRESOLVED: true });
 const PAUSES = each<PauseReason>({ USER: true, NO_SPACE: true, IO_ERROR: true });
+const SPACES = each<SpaceLevel>({ ENOUGH: true, LOW: true, FULL: true });
 const CONVERGENCES = each<Convergence>({ CONVERGING: true, STALLED: true, DIVERGING: true, SETTLED: true });
 const OUTCOMES = each<Exclude<DestinationContent, 'MIRRORED'>>({
   COMPLETE: true,
@@ -95,6 +96,11 @@ export class HostMeters implements Observer {
   #lookAtEach(meters: Meters, look: () => Promise<HostFigures>): void {
     const jobs = meters.gauge('jobs', 'Jobs that have not ended, by kind and state.', ['kind', 'state']);
     const paused = meters.gauge('jobs_paused', 'Jobs that are paused, by reason.', ['reason']);
+    const spaces = meters.gauge('jobs_space', 'Jobs that have not ended, by the space at their destination.', ['level']);
+    const free = meters.gauge(
+      'destination_free_bytes',
+      'Free bytes of the fullest file system with the destination of a running copy; absent if there is none.',
+    );
     const convergence = meters.gauge(
       'jobs_convergence',
       'Jobs that have not ended, by whether their remaining bytes decrease.',
@@ -142,6 +148,9 @@ export class HostMeters implements Observer {
       for (const reason of PAUSES) {
         paused.set({ reason }, now.jobs.filter(({ pauseReason }) => pauseReason === reason).length);
       }
+      for (const level of SPACES) spaces.set({ level }, now.jobs.filter(({ space }) => space === level).length);
+      if (now.leastFreeBytes === undefined) free.remove();
+      else free.set(now.leastFreeBytes);
       for (const one of CONVERGENCES) {
         const those = now.jobs.filter(({ progress }) => progress?.convergence === one);
         convergence.set({ convergence: one }, those.length);

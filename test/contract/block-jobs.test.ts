@@ -52,6 +52,7 @@ describe.skipIf(needs('qemu')).each(WAYS)('%s', (way) => {
     disk: disk(),
     base: '',
     flags: [],
+    overcommit: false,
     ...start,
     ...more,
   });

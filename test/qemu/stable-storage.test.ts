@@ -103,7 +103,7 @@ async function begin({ host, images, at, disk }: WorldOptions): Promise<World> {
 async function start(kind: Kind, { agent, chain }: Pick<World, 'agent' | 'chain'>): Promise<string> {
   const started: Started =
     kind === 'pull'
-      ? await agent.agent.rebase({ ...PLAIN, flags: [] }, PATIENT)
+      ? await agent.agent.rebase({ ...PLAIN, flags: [], overcommit: false }, PATIENT)
       : await agent.agent.commit({ ...PLAIN, top: present(chain[1]).path, flags: ['DELETE'] }, PATIENT);
   if (!('job' in started)) throw new Error('a plan was not asked for');
   return started.job.accepted.job;

@@ -24,10 +24,6 @@ import {
   Accept,
   acceptFromJSON,
   acceptToJSON,
-  ConfigOwner,
-  configOwnerFromJSON,
-  configOwnerToJSON,
-  ConfigRecord,
   Destination,
   DiskRef,
   Job,
@@ -357,10 +353,12 @@ export interface StartCopyRequest {
    */
   verifyReused: boolean;
   /**
-   * Whether the pivot needs a record that the VM's configuration names the destination. UNSPECIFIED means the default of
-   * the host. See Job.pivot_gate.
+   * Starts even if the destination has fewer free bytes than the copy needs, and allows a pivot that leaves the guest
+   * without room there. Otherwise SPACE_LOW, for the start and for Abort with pivot. For storage that stores less than it
+   * is given (it compresses, or shares blocks), or that is enlarged while the copy runs. The job is watched, paused and
+   * resumed as any other.
    */
-  configOwner: ConfigOwner;
+  overcommit: boolean;
   /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
    * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
@@ -422,8 +420,8 @@ export interface RebaseRequest {
    * most 64.
    */
   accept: Accept[];
-  /** As StartCopyRequest.config_owner. Has no effect without COPY. */
-  configOwner: ConfigOwner;
+  /** With COPY, as overcommit of StartCopy. Without COPY it has no effect: the space of a pull is not estimated. */
+  overcommit: boolean;
   /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
    * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
@@ -489,8 +487,6 @@ export interface CommitRequest {
    * most 64.
    */
   accept: Accept[];
-  /** As StartCopyRequest.config_owner. Has no effect without ACTIVE. */
-  configOwner: ConfigOwner;
   /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
    * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
@@ -822,20 +818,6 @@ export interface AbortRequest {
   pauseGuest: PauseGuest;
   /** The id of this action; see the service. At most 128 bytes. */
   requestId: string;
-  /**
-   * The record of the owner of the VM's configuration, for a job with a Job.pivot_gate. Needs pivot; otherwise
-   * FIELD_INVALID. A record that does not fit the gate of the job is refused with CONFIG_RECORD_STALE, also if the job
-   * has no gate: nothing is changed then. A record that was written down before need not be sent again.
-   */
-  record?:
-    | ConfigRecord
-    | undefined;
-  /**
-   * Writes the record into the journal, and does not pivot: any later pivot is allowed, and a job with on_ready PIVOT
-   * goes on by itself. The call answers when the record is in the journal. Needs pivot and record; otherwise
-   * FIELD_INVALID. A record cannot be undone: to keep the guest where it is, end the job with an Abort without pivot.
-   */
-  recordOnly: boolean;
 }
 
 /** The answer of Abort. */
@@ -1142,7 +1124,7 @@ function createBaseStartCopyRequest(): StartCopyRequest {
     planEtag: "",
     accept: [],
     verifyReused: false,
-    configOwner: 0,
+    overcommit: false,
     labels: {},
   };
 }
@@ -1216,8 +1198,8 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     if (message.verifyReused !== false) {
       writer.uint32(144).bool(message.verifyReused);
     }
-    if (message.configOwner !== 0) {
-      writer.uint32(176).int32(message.configOwner);
+    if (message.overcommit !== false) {
+      writer.uint32(160).bool(message.overcommit);
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       StartCopyRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -1392,12 +1374,12 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
             message.verifyReused = reader.bool();
             continue;
           }
-          case 22: {
-            if (tag !== 176) {
+          case 20: {
+            if (tag !== 160) {
               break;
             }
 
-            message.configOwner = reader.int32() as any;
+            message.overcommit = reader.bool();
             continue;
           }
           case 30: {
@@ -1501,11 +1483,7 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
         : isSet(object.verify_reused)
         ? globalThis.Boolean(object.verify_reused)
         : false,
-      configOwner: isSet(object.configOwner)
-        ? configOwnerFromJSON(object.configOwner)
-        : isSet(object.config_owner)
-        ? configOwnerFromJSON(object.config_owner)
-        : 0,
+      overcommit: isSet(object.overcommit) ? globalThis.Boolean(object.overcommit) : false,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -1579,8 +1557,8 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     if (message.verifyReused !== false) {
       obj.verifyReused = message.verifyReused;
     }
-    if (message.configOwner !== 0) {
-      obj.configOwner = configOwnerToJSON(message.configOwner);
+    if (message.overcommit !== false) {
+      obj.overcommit = message.overcommit;
     }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
@@ -1628,7 +1606,7 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     message.planEtag = object.planEtag ?? "";
     message.accept = object.accept?.map((e) => e) || [];
     message.verifyReused = object.verifyReused ?? false;
-    message.configOwner = object.configOwner ?? 0;
+    message.overcommit = object.overcommit ?? false;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
@@ -1838,7 +1816,7 @@ function createBaseRebaseRequest(): RebaseRequest {
     validateOnly: false,
     planEtag: "",
     accept: [],
-    configOwner: 0,
+    overcommit: false,
     labels: {},
   };
 }
@@ -1880,8 +1858,8 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
       }
       writer.join();
     }
-    if (message.configOwner !== 0) {
-      writer.uint32(72).int32(message.configOwner);
+    if (message.overcommit !== false) {
+      writer.uint32(72).bool(message.overcommit);
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       RebaseRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -1991,7 +1969,7 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
               break;
             }
 
-            message.configOwner = reader.int32() as any;
+            message.overcommit = reader.bool();
             continue;
           }
           case 30: {
@@ -2041,11 +2019,7 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
       accept: globalThis.Array.isArray(object?.accept)
         ? object.accept.map((e: any) => acceptFromJSON(e))
         : [],
-      configOwner: isSet(object.configOwner)
-        ? configOwnerFromJSON(object.configOwner)
-        : isSet(object.config_owner)
-        ? configOwnerFromJSON(object.config_owner)
-        : 0,
+      overcommit: isSet(object.overcommit) ? globalThis.Boolean(object.overcommit) : false,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -2089,8 +2063,8 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
     if (message.accept?.length) {
       obj.accept = message.accept.map((e) => acceptToJSON(e));
     }
-    if (message.configOwner !== 0) {
-      obj.configOwner = configOwnerToJSON(message.configOwner);
+    if (message.overcommit !== false) {
+      obj.overcommit = message.overcommit;
     }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
@@ -2117,7 +2091,7 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
     message.validateOnly = object.validateOnly ?? false;
     message.planEtag = object.planEtag ?? "";
     message.accept = object.accept?.map((e) => e) || [];
-    message.configOwner = object.configOwner ?? 0;
+    message.overcommit = object.overcommit ?? false;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
@@ -2328,7 +2302,6 @@ function createBaseCommitRequest(): CommitRequest {
     validateOnly: false,
     planEtag: "",
     accept: [],
-    configOwner: 0,
     labels: {},
   };
 }
@@ -2372,9 +2345,6 @@ export const CommitRequest: MessageFns<CommitRequest> = {
         writer.int32(v);
       }
       writer.join();
-    }
-    if (message.configOwner !== 0) {
-      writer.uint32(80).int32(message.configOwner);
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       CommitRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -2487,14 +2457,6 @@ export const CommitRequest: MessageFns<CommitRequest> = {
 
             break;
           }
-          case 10: {
-            if (tag !== 80) {
-              break;
-            }
-
-            message.configOwner = reader.int32() as any;
-            continue;
-          }
           case 30: {
             if (tag !== 242) {
               break;
@@ -2543,11 +2505,6 @@ export const CommitRequest: MessageFns<CommitRequest> = {
       accept: globalThis.Array.isArray(object?.accept)
         ? object.accept.map((e: any) => acceptFromJSON(e))
         : [],
-      configOwner: isSet(object.configOwner)
-        ? configOwnerFromJSON(object.configOwner)
-        : isSet(object.config_owner)
-        ? configOwnerFromJSON(object.config_owner)
-        : 0,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -2594,9 +2551,6 @@ export const CommitRequest: MessageFns<CommitRequest> = {
     if (message.accept?.length) {
       obj.accept = message.accept.map((e) => acceptToJSON(e));
     }
-    if (message.configOwner !== 0) {
-      obj.configOwner = configOwnerToJSON(message.configOwner);
-    }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
       if (entries.length > 0) {
@@ -2623,7 +2577,6 @@ export const CommitRequest: MessageFns<CommitRequest> = {
     message.validateOnly = object.validateOnly ?? false;
     message.planEtag = object.planEtag ?? "";
     message.accept = object.accept?.map((e) => e) || [];
-    message.configOwner = object.configOwner ?? 0;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
@@ -4452,16 +4405,7 @@ export const ResumeResponse: MessageFns<ResumeResponse> = {
 };
 
 function createBaseAbortRequest(): AbortRequest {
-  return {
-    job: undefined,
-    pivot: false,
-    returnImmediately: false,
-    force: false,
-    pauseGuest: 0,
-    requestId: "",
-    record: undefined,
-    recordOnly: false,
-  };
+  return { job: undefined, pivot: false, returnImmediately: false, force: false, pauseGuest: 0, requestId: "" };
 }
 
 export const AbortRequest: MessageFns<AbortRequest> = {
@@ -4483,12 +4427,6 @@ export const AbortRequest: MessageFns<AbortRequest> = {
     }
     if (message.requestId !== "") {
       writer.uint32(50).string(message.requestId);
-    }
-    if (message.record !== undefined) {
-      ConfigRecord.encode(message.record, writer.uint32(58).fork()).join();
-    }
-    if (message.recordOnly !== false) {
-      writer.uint32(64).bool(message.recordOnly);
     }
     return writer;
   },
@@ -4554,22 +4492,6 @@ export const AbortRequest: MessageFns<AbortRequest> = {
             message.requestId = reader.string();
             continue;
           }
-          case 7: {
-            if (tag !== 58) {
-              break;
-            }
-
-            message.record = ConfigRecord.decode(reader, reader.uint32());
-            continue;
-          }
-          case 8: {
-            if (tag !== 64) {
-              break;
-            }
-
-            message.recordOnly = reader.bool();
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4602,12 +4524,6 @@ export const AbortRequest: MessageFns<AbortRequest> = {
         : isSet(object.request_id)
         ? globalThis.String(object.request_id)
         : "",
-      record: isSet(object.record) ? ConfigRecord.fromJSON(object.record) : undefined,
-      recordOnly: isSet(object.recordOnly)
-        ? globalThis.Boolean(object.recordOnly)
-        : isSet(object.record_only)
-        ? globalThis.Boolean(object.record_only)
-        : false,
     };
   },
 
@@ -4631,12 +4547,6 @@ export const AbortRequest: MessageFns<AbortRequest> = {
     if (message.requestId !== "") {
       obj.requestId = message.requestId;
     }
-    if (message.record !== undefined) {
-      obj.record = ConfigRecord.toJSON(message.record);
-    }
-    if (message.recordOnly !== false) {
-      obj.recordOnly = message.recordOnly;
-    }
     return obj;
   },
 
@@ -4651,10 +4561,6 @@ export const AbortRequest: MessageFns<AbortRequest> = {
     message.force = object.force ?? false;
     message.pauseGuest = object.pauseGuest ?? 0;
     message.requestId = object.requestId ?? "";
-    message.record = (object.record !== undefined && object.record !== null)
-      ? ConfigRecord.fromPartial(object.record)
-      : undefined;
-    message.recordOnly = object.recordOnly ?? false;
     return message;
   },
 };
@@ -6816,12 +6722,9 @@ export const BlockJobServiceService = {
    * itself waits for the folder of the destination, for instance because an NFS server hangs, an Abort waits too, even
    * with `force`.
    *
-   * If the configuration of the VM has an external owner (Job.config_owner), a pivot needs the owner's record of
-   * Job.pivot_gate. The record is sent with the pivot, or before it.
-   *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED,
-   * CONFIG_NOT_RECORDED and CONFIG_RECORD_STALE if pivot is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED if pivot
+   * is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
    * refused with JOB_ENDED.
    *
    * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it
@@ -7079,12 +6982,9 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * itself waits for the folder of the destination, for instance because an NFS server hangs, an Abort waits too, even
    * with `force`.
    *
-   * If the configuration of the VM has an external owner (Job.config_owner), a pivot needs the owner's record of
-   * Job.pivot_gate. The record is sent with the pivot, or before it.
-   *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED,
-   * CONFIG_NOT_RECORDED and CONFIG_RECORD_STALE if pivot is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED if pivot
+   * is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
    * refused with JOB_ENDED.
    *
    * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it
@@ -7413,12 +7313,9 @@ export interface BlockJobServiceClient extends Client {
    * itself waits for the folder of the destination, for instance because an NFS server hangs, an Abort waits too, even
    * with `force`.
    *
-   * If the configuration of the VM has an external owner (Job.config_owner), a pivot needs the owner's record of
-   * Job.pivot_gate. The record is sent with the pivot, or before it.
-   *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED,
-   * CONFIG_NOT_RECORDED and CONFIG_RECORD_STALE if pivot is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED if pivot
+   * is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
    * refused with JOB_ENDED.
    *
    * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it

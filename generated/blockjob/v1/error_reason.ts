@@ -201,6 +201,14 @@ export const ErrorReason = {
    */
   ERROR_REASON_NO_SPACE: 801,
   /**
+   * ERROR_REASON_SPACE_LOW - RESOURCE_EXHAUSTED. The destination has fewer free bytes than the copy needs, or than the guest needs after a pivot.
+   * Nothing was changed. needed_bytes includes a reserve; both numbers are bytes.
+   * Do: free some space, enlarge the destination, or start with overcommit.
+   * libvirt: none.
+   * Keys: path, neededBytes, freeBytes.
+   */
+  ERROR_REASON_SPACE_LOW: 805,
+  /**
    * ERROR_REASON_LIMIT_REACHED - RESOURCE_EXHAUSTED. The service, or QEMU, has reached a limit of the system: open files or memory.
    * Do: raise the limit that the text names.
    * libvirt: VIR_ERR_SYSTEM_ERROR.
@@ -735,6 +743,7 @@ export namespace ErrorReason {
   export type ERROR_REASON_CALLER_NOT_ALLOWED = typeof ErrorReason.ERROR_REASON_CALLER_NOT_ALLOWED;
   export type ERROR_REASON_ACCESS_DENIED = typeof ErrorReason.ERROR_REASON_ACCESS_DENIED;
   export type ERROR_REASON_NO_SPACE = typeof ErrorReason.ERROR_REASON_NO_SPACE;
+  export type ERROR_REASON_SPACE_LOW = typeof ErrorReason.ERROR_REASON_SPACE_LOW;
   export type ERROR_REASON_LIMIT_REACHED = typeof ErrorReason.ERROR_REASON_LIMIT_REACHED;
   export type ERROR_REASON_TOO_MANY_JOBS = typeof ErrorReason.ERROR_REASON_TOO_MANY_JOBS;
   export type ERROR_REASON_TOO_MANY_WATCHERS = typeof ErrorReason.ERROR_REASON_TOO_MANY_WATCHERS;
@@ -876,6 +885,9 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 801:
     case "ERROR_REASON_NO_SPACE":
       return ErrorReason.ERROR_REASON_NO_SPACE;
+    case 805:
+    case "ERROR_REASON_SPACE_LOW":
+      return ErrorReason.ERROR_REASON_SPACE_LOW;
     case 895:
     case "ERROR_REASON_LIMIT_REACHED":
       return ErrorReason.ERROR_REASON_LIMIT_REACHED;
@@ -1125,6 +1137,8 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_ACCESS_DENIED";
     case ErrorReason.ERROR_REASON_NO_SPACE:
       return "ERROR_REASON_NO_SPACE";
+    case ErrorReason.ERROR_REASON_SPACE_LOW:
+      return "ERROR_REASON_SPACE_LOW";
     case ErrorReason.ERROR_REASON_LIMIT_REACHED:
       return "ERROR_REASON_LIMIT_REACHED";
     case ErrorReason.ERROR_REASON_TOO_MANY_JOBS:

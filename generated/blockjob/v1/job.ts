@@ -97,7 +97,10 @@ export const PauseReason = {
   PAUSE_REASON_UNSPECIFIED: 0,
   /** PAUSE_REASON_USER - A client asked for it: with Pause, or as another client of QEMU. Resume continues the job. */
   PAUSE_REASON_USER: 1,
-  /** PAUSE_REASON_NO_SPACE - The destination has no space (QEMU: io-status nospace). Make space, then Resume. The guest is not affected. */
+  /**
+   * PAUSE_REASON_NO_SPACE - The destination has no space: QEMU said so (io-status nospace), or the service paused the job before that. When there
+   * is space again, the service resumes the job by itself; Resume tries at once. The guest is not affected.
+   */
   PAUSE_REASON_NO_SPACE: 2,
   /** PAUSE_REASON_IO_ERROR - Reading or writing failed (QEMU: io-status failed). Repair the storage, then Resume, or Abort. */
   PAUSE_REASON_IO_ERROR: 3,
@@ -336,7 +339,7 @@ export function onReadyToJSON(object: OnReady): string {
 export const OnNoSpace = {
   /** ON_NO_SPACE_UNSPECIFIED - The same as PAUSE for StartCopy. Rebase fails the job, as libvirt does. */
   ON_NO_SPACE_UNSPECIFIED: 0,
-  /** ON_NO_SPACE_PAUSE - Pauses the job with PAUSE_REASON_NO_SPACE until Resume or Abort. */
+  /** ON_NO_SPACE_PAUSE - Pauses the job with PAUSE_REASON_NO_SPACE until there is space again, or until Resume or Abort. */
   ON_NO_SPACE_PAUSE: 1,
   /** ON_NO_SPACE_FAIL - Fails the job; its error is NO_SPACE. */
   ON_NO_SPACE_FAIL: 2,
@@ -458,64 +461,6 @@ export function pauseGuestToJSON(object: PauseGuest): string {
     case PauseGuest.PAUSE_GUEST_NEVER:
       return "PAUSE_GUEST_NEVER";
     case PauseGuest.UNRECOGNIZED:
-    default:
-      return "UNRECOGNIZED";
-  }
-}
-
-/**
- * The keeper of the path with which the VM is started: its configuration.
- *
- * A pivot changes the running QEMU only. If the VM stops right after the pivot, and its configuration still names the
- * old image, the next start uses the old image, and the guest loses its writes. With EXTERNAL, no pivot happens before
- * the keeper has recorded the new path.
- */
-export const ConfigOwner = {
-  /** CONFIG_OWNER_UNSPECIFIED - The default of the job's host (--config-owner); NONE if that option is not given. */
-  CONFIG_OWNER_UNSPECIFIED: 0,
-  /** CONFIG_OWNER_NONE - Nobody has to record anything before a pivot. */
-  CONFIG_OWNER_NONE: 1,
-  /** CONFIG_OWNER_EXTERNAL - Another program keeps the configuration, for instance in a database. It records Job.pivot_gate before the pivot. */
-  CONFIG_OWNER_EXTERNAL: 2,
-  UNRECOGNIZED: -1,
-} as const;
-
-export type ConfigOwner = typeof ConfigOwner[keyof typeof ConfigOwner];
-
-export namespace ConfigOwner {
-  export type CONFIG_OWNER_UNSPECIFIED = typeof ConfigOwner.CONFIG_OWNER_UNSPECIFIED;
-  export type CONFIG_OWNER_NONE = typeof ConfigOwner.CONFIG_OWNER_NONE;
-  export type CONFIG_OWNER_EXTERNAL = typeof ConfigOwner.CONFIG_OWNER_EXTERNAL;
-  export type UNRECOGNIZED = typeof ConfigOwner.UNRECOGNIZED;
-}
-
-export function configOwnerFromJSON(object: any): ConfigOwner {
-  switch (object) {
-    case 0:
-    case "CONFIG_OWNER_UNSPECIFIED":
-      return ConfigOwner.CONFIG_OWNER_UNSPECIFIED;
-    case 1:
-    case "CONFIG_OWNER_NONE":
-      return ConfigOwner.CONFIG_OWNER_NONE;
-    case 2:
-    case "CONFIG_OWNER_EXTERNAL":
-      return ConfigOwner.CONFIG_OWNER_EXTERNAL;
-    case -1:
-    case "UNRECOGNIZED":
-    default:
-      return ConfigOwner.UNRECOGNIZED;
-  }
-}
-
-export function configOwnerToJSON(object: ConfigOwner): string {
-  switch (object) {
-    case ConfigOwner.CONFIG_OWNER_UNSPECIFIED:
-      return "CONFIG_OWNER_UNSPECIFIED";
-    case ConfigOwner.CONFIG_OWNER_NONE:
-      return "CONFIG_OWNER_NONE";
-    case ConfigOwner.CONFIG_OWNER_EXTERNAL:
-      return "CONFIG_OWNER_EXTERNAL";
-    case ConfigOwner.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
   }
@@ -783,41 +728,6 @@ export interface JobRef {
      */
     { $case: "disk"; value: DiskRef }
     | undefined;
-}
-
-/**
- * The gate of a job with ConfigOwner EXTERNAL. It opens when the job is READY. A pivot, by whatever caller or by
- * on_ready, needs the record of this gate: AbortRequest.record. Without it the pivot is refused with
- * CONFIG_NOT_RECORDED, and a job with on_ready PIVOT waits in READY.
- *
- * Opening the gate and the record are journal entries, so a restart of the service keeps both. The order for the owner:
- * 1. write next_start_path and the token into the configuration, durably;
- * 2. send the token: with the pivot, or before it (AbortRequest.record_only);
- * 3. when the job has ended, set the configuration back to Outcome.set_config_back_to unless that is empty.
- */
-export interface PivotGate {
-  /**
-   * The name of this attempt, 1 to 64 printable characters. Opaque. Each gate has another one: a record of an earlier
-   * job, or of an earlier gate of this job, is refused with CONFIG_RECORD_STALE.
-   */
-  token: string;
-  /**
-   * The path that the VM's configuration has to name for the next start after the pivot: the destination as an absolute
-   * path on Job.host or as an NBD URI, or the base of an active commit.
-   */
-  nextStartPath: string;
-  /** When the gate was opened, by the host's clock. */
-  openTime?:
-    | Date
-    | undefined;
-  /** When the record was written into the journal, by the host's clock. Absent while the pivot still needs it. */
-  recordTime?: Date | undefined;
-}
-
-/** The statement of the owner that the VM's configuration names PivotGate.next_start_path now, durably. */
-export interface ConfigRecord {
-  /** PivotGate.token. Required, otherwise FIELD_INVALID. At most 64 bytes. */
-  token: string;
 }
 
 /** A network block device that another process serves. */
@@ -1159,13 +1069,6 @@ export interface Outcome {
    * date. Empty if no such job is known on this host, in a journal entry's event, and while the job runs.
    */
   destinationChangedByJobId: string;
-  /**
-   * The path to which the VM's configuration must be set back: the job had a Job.pivot_gate, its owner may have recorded
-   * PivotGate.next_start_path, and the guest does not run there. Empty while the job runs, if nothing has to be set back,
-   * and if the image of the guest is not known (UNRESOLVED; guest_writes_to is empty too then). If
-   * guest_changed_by_job_id is set, read that job's outcome instead.
-   */
-  setConfigBackTo: string;
 }
 
 /** A job's options, after the rules and the defaults were applied. */
@@ -1277,17 +1180,12 @@ export interface Job {
   /** The request_id of the call that started the job. Empty if there was none. */
   requestId: string;
   /**
-   * The gate of the pivot. Set from READY on, and kept after the end, if config_owner is EXTERNAL and the job has a
-   * pivot; but not if on_ready FINISH ends the job at READY.
+   * The space at the destination: as estimated at the start, or as the last event SPACE told it. Absent if neither is
+   * known, as for an NBD export, for a raw block device, and for other kinds than COPY.
    */
-  pivotGate?:
-    | PivotGate
+  space?:
+    | JobSpace
     | undefined;
-  /**
-   * Whether a pivot needs a record. A client that asked for EXTERNAL should check this field in the answer: an older
-   * service ignores the request's field, and answers UNSPECIFIED. UNSPECIFIED also for kinds without a pivot.
-   */
-  configOwner: ConfigOwner;
   /** The labels of the call that started the job. */
   labels: { [key: string]: string };
   /**
@@ -1455,10 +1353,97 @@ export interface Job_LabelsEntry {
 }
 
 /**
+ * The space at the destination of a copy. The service looks every 2 seconds while the copy runs. The numbers are those
+ * of the moment at which the level changed; they are not updated between.
+ */
+export interface JobSpace {
+  /** The level. */
+  level: JobSpace_Level;
+  /**
+   * The bytes that the destination still takes until it is complete, as far as is known. An estimate from the allocated
+   * bytes of the copied images; writes of the guest to new places add to it. 0 for a READY copy.
+   */
+  neededBytes: bigint;
+  /**
+   * The free bytes of the destination's file system, for a user without privileges. For a qcow2 image on a block device,
+   * the bytes of the device behind the last written one. Absent if they are not known: then ENOUGH means that the
+   * service tries again.
+   */
+  freeBytes?:
+    | bigint
+    | undefined;
+  /** Whether the start said overcommit. */
+  overcommit: boolean;
+}
+
+/** How the free bytes compare with the needed ones. */
+export const JobSpace_Level = {
+  /** LEVEL_UNSPECIFIED - Never sent. */
+  LEVEL_UNSPECIFIED: 0,
+  /** LEVEL_ENOUGH - The rest of the copy fits, with a reserve of 16 MiB. */
+  LEVEL_ENOUGH: 1,
+  /** LEVEL_LOW - The rest of the copy, with the reserve, does not fit. The job goes on. */
+  LEVEL_LOW: 2,
+  /**
+   * LEVEL_FULL - The reserve is used up, or will be before the next look. The service pauses the job (PAUSE_REASON_NO_SPACE),
+   * before QEMU gets an error, and resumes it at ENOUGH. A job with on_no_space FAIL is not paused.
+   */
+  LEVEL_FULL: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type JobSpace_Level = typeof JobSpace_Level[keyof typeof JobSpace_Level];
+
+export namespace JobSpace_Level {
+  export type LEVEL_UNSPECIFIED = typeof JobSpace_Level.LEVEL_UNSPECIFIED;
+  export type LEVEL_ENOUGH = typeof JobSpace_Level.LEVEL_ENOUGH;
+  export type LEVEL_LOW = typeof JobSpace_Level.LEVEL_LOW;
+  export type LEVEL_FULL = typeof JobSpace_Level.LEVEL_FULL;
+  export type UNRECOGNIZED = typeof JobSpace_Level.UNRECOGNIZED;
+}
+
+export function jobSpace_LevelFromJSON(object: any): JobSpace_Level {
+  switch (object) {
+    case 0:
+    case "LEVEL_UNSPECIFIED":
+      return JobSpace_Level.LEVEL_UNSPECIFIED;
+    case 1:
+    case "LEVEL_ENOUGH":
+      return JobSpace_Level.LEVEL_ENOUGH;
+    case 2:
+    case "LEVEL_LOW":
+      return JobSpace_Level.LEVEL_LOW;
+    case 3:
+    case "LEVEL_FULL":
+      return JobSpace_Level.LEVEL_FULL;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return JobSpace_Level.UNRECOGNIZED;
+  }
+}
+
+export function jobSpace_LevelToJSON(object: JobSpace_Level): string {
+  switch (object) {
+    case JobSpace_Level.LEVEL_UNSPECIFIED:
+      return "LEVEL_UNSPECIFIED";
+    case JobSpace_Level.LEVEL_ENOUGH:
+      return "LEVEL_ENOUGH";
+    case JobSpace_Level.LEVEL_LOW:
+      return "LEVEL_LOW";
+    case JobSpace_Level.LEVEL_FULL:
+      return "LEVEL_FULL";
+    case JobSpace_Level.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
+/**
  * A message of a watch.
  *
- * Every journal entry is one event: STATE, STEP, SPEED, PAUSED or RESUMED. Entries are stored before they are sent, and
- * are never dropped, merged or reordered, so their revisions have no gap. The other kinds are not entries: they repeat
+ * Every journal entry is one event: STATE, STEP, SPEED, PAUSED, RESUMED or SPACE. Entries are stored before they are
+ * sent, and are never dropped, merged or reordered, so their revisions have no gap. The other kinds are not entries: they repeat
  * the revision of the entry before them.
  */
 export interface JobEvent {
@@ -1517,6 +1502,8 @@ export const JobEvent_Kind = {
    * it.
    */
   KIND_STEP: 9,
+  /** KIND_SPACE - The space at the destination is low, is used up, or is enough again; job.space has the numbers. A journal entry. */
+  KIND_SPACE: 10,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -1533,6 +1520,7 @@ export namespace JobEvent_Kind {
   export type KIND_HEARTBEAT = typeof JobEvent_Kind.KIND_HEARTBEAT;
   export type KIND_COMPACTED = typeof JobEvent_Kind.KIND_COMPACTED;
   export type KIND_STEP = typeof JobEvent_Kind.KIND_STEP;
+  export type KIND_SPACE = typeof JobEvent_Kind.KIND_SPACE;
   export type UNRECOGNIZED = typeof JobEvent_Kind.UNRECOGNIZED;
 }
 
@@ -1568,6 +1556,9 @@ export function jobEvent_KindFromJSON(object: any): JobEvent_Kind {
     case 9:
     case "KIND_STEP":
       return JobEvent_Kind.KIND_STEP;
+    case 10:
+    case "KIND_SPACE":
+      return JobEvent_Kind.KIND_SPACE;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -1597,6 +1588,8 @@ export function jobEvent_KindToJSON(object: JobEvent_Kind): string {
       return "KIND_COMPACTED";
     case JobEvent_Kind.KIND_STEP:
       return "KIND_STEP";
+    case JobEvent_Kind.KIND_SPACE:
+      return "KIND_SPACE";
     case JobEvent_Kind.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -1787,202 +1780,6 @@ export const JobRef: MessageFns<JobRef> = {
         break;
       }
     }
-    return message;
-  },
-};
-
-function createBasePivotGate(): PivotGate {
-  return { token: "", nextStartPath: "", openTime: undefined, recordTime: undefined };
-}
-
-export const PivotGate: MessageFns<PivotGate> = {
-  encode(message: PivotGate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.token !== "") {
-      writer.uint32(10).string(message.token);
-    }
-    if (message.nextStartPath !== "") {
-      writer.uint32(18).string(message.nextStartPath);
-    }
-    if (message.openTime !== undefined) {
-      Timestamp.encode(toTimestamp(message.openTime), writer.uint32(26).fork()).join();
-    }
-    if (message.recordTime !== undefined) {
-      Timestamp.encode(toTimestamp(message.recordTime), writer.uint32(34).fork()).join();
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): PivotGate {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBasePivotGate();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.token = reader.string();
-            continue;
-          }
-          case 2: {
-            if (tag !== 18) {
-              break;
-            }
-
-            message.nextStartPath = reader.string();
-            continue;
-          }
-          case 3: {
-            if (tag !== 26) {
-              break;
-            }
-
-            message.openTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
-            continue;
-          }
-          case 4: {
-            if (tag !== 34) {
-              break;
-            }
-
-            message.recordTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  fromJSON(object: any): PivotGate {
-    return {
-      token: isSet(object.token) ? globalThis.String(object.token) : "",
-      nextStartPath: isSet(object.nextStartPath)
-        ? globalThis.String(object.nextStartPath)
-        : isSet(object.next_start_path)
-        ? globalThis.String(object.next_start_path)
-        : "",
-      openTime: isSet(object.openTime)
-        ? fromJsonTimestamp(object.openTime)
-        : isSet(object.open_time)
-        ? fromJsonTimestamp(object.open_time)
-        : undefined,
-      recordTime: isSet(object.recordTime)
-        ? fromJsonTimestamp(object.recordTime)
-        : isSet(object.record_time)
-        ? fromJsonTimestamp(object.record_time)
-        : undefined,
-    };
-  },
-
-  toJSON(message: PivotGate): unknown {
-    const obj: any = {};
-    if (message.token !== "") {
-      obj.token = message.token;
-    }
-    if (message.nextStartPath !== "") {
-      obj.nextStartPath = message.nextStartPath;
-    }
-    if (message.openTime !== undefined) {
-      obj.openTime = message.openTime.toISOString();
-    }
-    if (message.recordTime !== undefined) {
-      obj.recordTime = message.recordTime.toISOString();
-    }
-    return obj;
-  },
-
-  create(base?: DeepPartial<PivotGate>): PivotGate {
-    return PivotGate.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<PivotGate>): PivotGate {
-    const message = createBasePivotGate();
-    message.token = object.token ?? "";
-    message.nextStartPath = object.nextStartPath ?? "";
-    message.openTime = object.openTime ?? undefined;
-    message.recordTime = object.recordTime ?? undefined;
-    return message;
-  },
-};
-
-function createBaseConfigRecord(): ConfigRecord {
-  return { token: "" };
-}
-
-export const ConfigRecord: MessageFns<ConfigRecord> = {
-  encode(message: ConfigRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.token !== "") {
-      writer.uint32(10).string(message.token);
-    }
-    return writer;
-  },
-
-  decode(input: BinaryReader | Uint8Array, length?: number): ConfigRecord {
-    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
-    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
-    if (previousRecursionDepth >= 100) {
-      throw new globalThis.Error("protobuf decode recursion limit exceeded");
-    }
-    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
-    try {
-      const end = length === undefined ? reader.len : reader.pos + length;
-      const message = createBaseConfigRecord();
-      while (reader.pos < end) {
-        const tag = reader.uint32();
-        switch (tag >>> 3) {
-          case 1: {
-            if (tag !== 10) {
-              break;
-            }
-
-            message.token = reader.string();
-            continue;
-          }
-        }
-        if ((tag & 7) === 4 || tag === 0) {
-          break;
-        }
-        reader.skip(tag & 7);
-      }
-      return message;
-    } finally {
-      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
-    }
-  },
-
-  fromJSON(object: any): ConfigRecord {
-    return { token: isSet(object.token) ? globalThis.String(object.token) : "" };
-  },
-
-  toJSON(message: ConfigRecord): unknown {
-    const obj: any = {};
-    if (message.token !== "") {
-      obj.token = message.token;
-    }
-    return obj;
-  },
-
-  create(base?: DeepPartial<ConfigRecord>): ConfigRecord {
-    return ConfigRecord.fromPartial(base ?? {});
-  },
-  fromPartial(object: DeepPartial<ConfigRecord>): ConfigRecord {
-    const message = createBaseConfigRecord();
-    message.token = object.token ?? "";
     return message;
   },
 };
@@ -2993,7 +2790,6 @@ function createBaseOutcome(): Outcome {
     guestAsOf: undefined,
     guestChangedByJobId: "",
     destinationChangedByJobId: "",
-    setConfigBackTo: "",
   };
 }
 
@@ -3028,9 +2824,6 @@ export const Outcome: MessageFns<Outcome> = {
     }
     if (message.destinationChangedByJobId !== "") {
       writer.uint32(82).string(message.destinationChangedByJobId);
-    }
-    if (message.setConfigBackTo !== "") {
-      writer.uint32(162).string(message.setConfigBackTo);
     }
     return writer;
   },
@@ -3128,14 +2921,6 @@ export const Outcome: MessageFns<Outcome> = {
             message.destinationChangedByJobId = reader.string();
             continue;
           }
-          case 20: {
-            if (tag !== 162) {
-              break;
-            }
-
-            message.setConfigBackTo = reader.string();
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3198,11 +2983,6 @@ export const Outcome: MessageFns<Outcome> = {
         : isSet(object.destination_changed_by_job_id)
         ? globalThis.String(object.destination_changed_by_job_id)
         : "",
-      setConfigBackTo: isSet(object.setConfigBackTo)
-        ? globalThis.String(object.setConfigBackTo)
-        : isSet(object.set_config_back_to)
-        ? globalThis.String(object.set_config_back_to)
-        : "",
     };
   },
 
@@ -3238,9 +3018,6 @@ export const Outcome: MessageFns<Outcome> = {
     if (message.destinationChangedByJobId !== "") {
       obj.destinationChangedByJobId = message.destinationChangedByJobId;
     }
-    if (message.setConfigBackTo !== "") {
-      obj.setConfigBackTo = message.setConfigBackTo;
-    }
     return obj;
   },
 
@@ -3259,7 +3036,6 @@ export const Outcome: MessageFns<Outcome> = {
     message.guestAsOf = object.guestAsOf ?? undefined;
     message.guestChangedByJobId = object.guestChangedByJobId ?? "";
     message.destinationChangedByJobId = object.destinationChangedByJobId ?? "";
-    message.setConfigBackTo = object.setConfigBackTo ?? "";
     return message;
   },
 };
@@ -3674,8 +3450,7 @@ function createBaseJob(): Job {
     readyTime: undefined,
     endTime: undefined,
     requestId: "",
-    pivotGate: undefined,
-    configOwner: 0,
+    space: undefined,
     labels: {},
     createdBy: "",
   };
@@ -3746,11 +3521,8 @@ export const Job: MessageFns<Job> = {
     if (message.requestId !== "") {
       writer.uint32(154).string(message.requestId);
     }
-    if (message.pivotGate !== undefined) {
-      PivotGate.encode(message.pivotGate, writer.uint32(194).fork()).join();
-    }
-    if (message.configOwner !== 0) {
-      writer.uint32(200).int32(message.configOwner);
+    if (message.space !== undefined) {
+      JobSpace.encode(message.space, writer.uint32(178).fork()).join();
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       Job_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -3926,20 +3698,12 @@ export const Job: MessageFns<Job> = {
             message.requestId = reader.string();
             continue;
           }
-          case 24: {
-            if (tag !== 194) {
+          case 22: {
+            if (tag !== 178) {
               break;
             }
 
-            message.pivotGate = PivotGate.decode(reader, reader.uint32());
-            continue;
-          }
-          case 25: {
-            if (tag !== 200) {
-              break;
-            }
-
-            message.configOwner = reader.int32() as any;
+            message.space = JobSpace.decode(reader, reader.uint32());
             continue;
           }
           case 30: {
@@ -4026,16 +3790,7 @@ export const Job: MessageFns<Job> = {
         : isSet(object.request_id)
         ? globalThis.String(object.request_id)
         : "",
-      pivotGate: isSet(object.pivotGate)
-        ? PivotGate.fromJSON(object.pivotGate)
-        : isSet(object.pivot_gate)
-        ? PivotGate.fromJSON(object.pivot_gate)
-        : undefined,
-      configOwner: isSet(object.configOwner)
-        ? configOwnerFromJSON(object.configOwner)
-        : isSet(object.config_owner)
-        ? configOwnerFromJSON(object.config_owner)
-        : 0,
+      space: isSet(object.space) ? JobSpace.fromJSON(object.space) : undefined,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -4117,11 +3872,8 @@ export const Job: MessageFns<Job> = {
     if (message.requestId !== "") {
       obj.requestId = message.requestId;
     }
-    if (message.pivotGate !== undefined) {
-      obj.pivotGate = PivotGate.toJSON(message.pivotGate);
-    }
-    if (message.configOwner !== 0) {
-      obj.configOwner = configOwnerToJSON(message.configOwner);
+    if (message.space !== undefined) {
+      obj.space = JobSpace.toJSON(message.space);
     }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
@@ -4175,10 +3927,9 @@ export const Job: MessageFns<Job> = {
     message.readyTime = object.readyTime ?? undefined;
     message.endTime = object.endTime ?? undefined;
     message.requestId = object.requestId ?? "";
-    message.pivotGate = (object.pivotGate !== undefined && object.pivotGate !== null)
-      ? PivotGate.fromPartial(object.pivotGate)
+    message.space = (object.space !== undefined && object.space !== null)
+      ? JobSpace.fromPartial(object.space)
       : undefined;
-    message.configOwner = object.configOwner ?? 0;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
@@ -4274,6 +4025,141 @@ export const Job_LabelsEntry: MessageFns<Job_LabelsEntry> = {
     const message = createBaseJob_LabelsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseJobSpace(): JobSpace {
+  return { level: 0, neededBytes: 0n, freeBytes: undefined, overcommit: false };
+}
+
+export const JobSpace: MessageFns<JobSpace> = {
+  encode(message: JobSpace, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.level !== 0) {
+      writer.uint32(8).int32(message.level);
+    }
+    if (message.neededBytes !== 0n) {
+      if (BigInt.asIntN(64, message.neededBytes) !== message.neededBytes) {
+        throw new globalThis.Error("value provided for field message.neededBytes of type int64 too large");
+      }
+      writer.uint32(16).int64(message.neededBytes);
+    }
+    if (message.freeBytes !== undefined) {
+      if (BigInt.asIntN(64, message.freeBytes) !== message.freeBytes) {
+        throw new globalThis.Error("value provided for field message.freeBytes of type int64 too large");
+      }
+      writer.uint32(24).int64(message.freeBytes);
+    }
+    if (message.overcommit !== false) {
+      writer.uint32(32).bool(message.overcommit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobSpace {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobSpace();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.level = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.neededBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.freeBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.overcommit = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobSpace {
+    return {
+      level: isSet(object.level) ? jobSpace_LevelFromJSON(object.level) : 0,
+      neededBytes: isSet(object.neededBytes)
+        ? BigInt(object.neededBytes)
+        : isSet(object.needed_bytes)
+        ? BigInt(object.needed_bytes)
+        : 0n,
+      freeBytes: isSet(object.freeBytes)
+        ? BigInt(object.freeBytes)
+        : isSet(object.free_bytes)
+        ? BigInt(object.free_bytes)
+        : undefined,
+      overcommit: isSet(object.overcommit) ? globalThis.Boolean(object.overcommit) : false,
+    };
+  },
+
+  toJSON(message: JobSpace): unknown {
+    const obj: any = {};
+    if (message.level !== 0) {
+      obj.level = jobSpace_LevelToJSON(message.level);
+    }
+    if (message.neededBytes !== 0n) {
+      obj.neededBytes = message.neededBytes.toString();
+    }
+    if (message.freeBytes !== undefined) {
+      obj.freeBytes = message.freeBytes.toString();
+    }
+    if (message.overcommit !== false) {
+      obj.overcommit = message.overcommit;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobSpace>): JobSpace {
+    return JobSpace.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobSpace>): JobSpace {
+    const message = createBaseJobSpace();
+    message.level = object.level ?? 0;
+    message.neededBytes = (object.neededBytes !== undefined && object.neededBytes !== null)
+      ? BigInt(object.neededBytes)
+      : 0n;
+    message.freeBytes = (object.freeBytes !== undefined && object.freeBytes !== null)
+      ? BigInt(object.freeBytes)
+      : undefined;
+    message.overcommit = object.overcommit ?? false;
     return message;
   },
 };

@@ -3,6 +3,7 @@ import type { HostFigures } from '../../core/figures.ts';
 import { inTime } from '../../lib/timer.ts';
 import type { JobTable } from '../job/job-table.ts';
 import type { Progresses } from '../job/progresses.ts';
+import type { SpaceWatch } from '../job/space-watch.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 import type { JobViews } from './job-views.ts';
 import type { Leftovers } from './leftovers.ts';
@@ -14,6 +15,7 @@ export interface FiguresOptions {
   readonly progresses: Progresses;
   readonly leftovers: Leftovers;
   readonly watches: { readonly watchers: number };
+  readonly space: Pick<SpaceWatch, 'leastFreeBytes'>;
 }
 
 /** The search for leftovers asks every QEMU for its whole graph. */
@@ -31,16 +33,17 @@ export class Figures {
   }
 
   async now(): Promise<HostFigures> {
-    const { machines, jobs, views, progresses, watches } = this.#options;
+    const { machines, jobs, views, progresses, watches, space } = this.#options;
     const active = jobs.known.active;
     const [now, others] = await Promise.all([views.now(active), jobs.others(), this.#lookForLeftovers()]);
     const domains = machines.domains;
     const up = domains.filter(({ identity }) => identity !== undefined).length;
     return {
-      jobs: now.map(({ job: { accepted, state, pauseReason, pivotGate }, progress }, at) => ({
+      jobs: now.map(({ job: { accepted, state, pauseReason, pivotGate, space: room }, progress }, at) => ({
         kind: accepted.kind,
         state,
         pauseReason,
+        space: room?.level,
         readyForMs: active[at]?.readyForMs,
         waitsForRecord: pivotGate !== undefined && pivotGate.recordTime === undefined,
         progress,
@@ -49,6 +52,7 @@ export class Figures {
       links: { up, down: domains.length - up },
       reconnects: machines.reconnects,
       watchers: watches.watchers,
+      leastFreeBytes: space.leastFreeBytes,
       strayFiles: others.length,
       leftovers: this.#leftovers,
     };

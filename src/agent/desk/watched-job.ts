@@ -94,4 +94,5 @@ export const TYPE_OF: Partial<Record<JournalEntry['entry'], EntryType>> = {
   speed: 'SPEED',
   paused: 'PAUSED',
   resumed: 'RESUMED',
+  space: 'SPACE',
 };

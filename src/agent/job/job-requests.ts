@@ -6,6 +6,7 @@ import type { AbortRequest, PauseRequest } from '../../core/requests.ts';
 import { mustOperate, unknownFor } from '../../core/rights.ts';
 import { checkAbort } from '../../core/rules/change.ts';
 import { refuseMovedPivot } from '../files/prove-file.ts';
+import { refusePivotWithoutRoom } from '../files/room.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { findJob } from './find-job.ts';
 import type { JobTable, JobTableOptions } from './job-table.ts';
@@ -41,6 +42,7 @@ export class JobRequests {
         await this.#mayChange(found, call);
         await refuseMigratingPivot(found, machines);
         await refuseMovedPivot(found, machines);
+        if (!found.job.pivotRequested) await refusePivotWithoutRoom(found.job);
       }
       await requestEnd(found, request, mark);
     });

@@ -9,6 +9,7 @@ import { mayHaveLeftOver, toForget } from '../../core/job/retention.ts';
 import type { Limits } from '../../core/limits.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { inTime } from '../../lib/timer.ts';
+import { refusePivotWithoutRoom } from '../files/room.ts';
 import { EndedJob } from '../journal/ended-job.ts';
 import { JobLog, type Journals } from '../journal/job-log.ts';
 import { JobsInMemory } from '../journal/jobs-in-memory.ts';
@@ -172,7 +173,10 @@ export class JobTable {
       holder: async () => await holderSince(log.job.accepted.job, machines, () => this.known.later),
       holdOf: (machine) => this.#options.holds.of(machine),
       copiesBeside: () => copiesBeside(log.job, this.known.active, machines),
-      mayPivot: async (signal) => await mayChange?.({ name, uuid }, { signal }),
+      mayPivot: async (signal) => {
+        await mayChange?.({ name, uuid }, { signal });
+        await refusePivotWithoutRoom(log.job);
+      },
       onBlockJobs: (blockJobs) => void progresses.take(blockJobs),
       onVerified: (bytes, ofBytes) => progresses.verify(log.job, bytes, ofBytes),
       logger,

@@ -19,6 +19,7 @@ import { checkDestination } from './destination.ts';
 import { lookAtReused } from './reused.ts';
 import { sharedWriter } from './shared-writer.ts';
 import { acceptedAt, activeImage, refuseLongName, type Site } from './site.ts';
+import { estimateSpace, refuseWithoutSpace } from './space.ts';
 
 export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted> {
   const { graph, disk } = site;
@@ -58,6 +59,8 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
       ? { node: backing.node, path: backing.path, bytes: backing.virtualSizeBytes }
       : undefined;
   if (verify !== undefined && !canCompare(site.schema)) refuseComparison(site);
+  const space = await estimateSpace(destination, source, site);
+  if (spec.options.overcommit !== true) refuseWithoutSpace(path, space);
   const toSet = [
     ...lacks,
     ...(encryption === undefined ? [] : [keyNeeded(path, encryption)]),
@@ -85,6 +88,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     ...(reused && { reused }),
     ...(named.length === 0 ? {} : { named }),
     ...losses,
+    ...(space && { space }),
     options,
     plan: planCopy(job, source, { ...destination, ...(verify && { verify }) }, options),
   };

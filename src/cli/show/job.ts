@@ -7,6 +7,7 @@ import {
   type ForeignJob,
   hasEnded,
   type Job,
+  JobSpace_Level,
   type Progress,
   toMs,
 } from '../../client/index.ts';
@@ -37,9 +38,12 @@ export function amountsOf(progress: Progress): string[] {
   return parts;
 }
 
-/** `RUNNING`, `READY, paused: USER`. */
-export function stateOf({ state, pauseReason }: Job): string {
-  return pauseReason === 0 ? stateName(state) : `${stateName(state)}, paused: ${pauseName(pauseReason)}`;
+/** `RUNNING`, `READY, paused: USER`, `RUNNING, space low: 2 GiB needed, 1 GiB free`. */
+export function stateOf(job: Job): string {
+  const { state, pauseReason } = job;
+  const space = hasEnded(state) ? '' : spaceInWords(job);
+  const paused = pauseReason === 0 ? [] : [`paused: ${pauseName(pauseReason)}`];
+  return [stateName(state), ...paused, ...(space === '' ? [] : [`space ${space}`])].join(', ');
 }
 
 export function destinationOf(destination: Destination | undefined): string {
@@ -54,6 +58,14 @@ export function destinationOf(destination: Destination | undefined): string {
 export function encryptionInWords(destination: Destination | undefined): string {
   if (destination?.encryption === undefined) return '';
   return `LUKS, secret ${destination.encryption.secretId || '?'}`;
+}
+
+/** `low: 1.2 GiB needed, 700 MiB free`; '' if it is enough, or not known. */
+export function spaceInWords({ space }: Job): string {
+  if (space === undefined || space.level === JobSpace_Level.LEVEL_ENOUGH) return '';
+  const free = space.freeBytes === undefined ? '' : `, ${bytes(space.freeBytes)} free`;
+  const level = space.level === JobSpace_Level.LEVEL_FULL ? 'used up' : 'low';
+  return `${level}: ${bytes(space.neededBytes)} needed${free}`;
 }
 
 export function bandwidthInWords({ bandwidthBytesPerSecond: limit }: Job, isInBytes: boolean): string {
@@ -96,6 +108,7 @@ export function jobInWords(job: Job, { isInBytes }: { isInBytes: boolean }): str
     ['Speed limit', hasEnded(job.state) ? undefined : bandwidthInWords(job, isInBytes)],
     ['Source', job.sourcePath],
     ['Destination', destinationOf(job.destination)],
+    ['Space', hasEnded(job.state) ? undefined : spaceInWords(job)],
     ['Encryption', encryptionInWords(job.destination)],
     ['Base', job.options?.basePath],
     ['Started', job.createTime?.toISOString()],

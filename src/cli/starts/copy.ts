@@ -24,6 +24,7 @@ interface CopyFlags extends StartFlags, DestinationFlags {
   readonly granularity?: bigint;
   readonly bufSize?: bigint;
   readonly synchronousWrites?: boolean;
+  readonly overcommit?: boolean;
   readonly onNoSpace?: keyof typeof ON_NO_SPACE;
   readonly pauseGuest?: keyof typeof PAUSE_GUEST;
 }
@@ -61,6 +62,7 @@ export const copy: StartCommand = {
     addConfigOwner(addTimeout(command, 'even if this command has ended'))
       .addOption(new Option('--on-no-space <what>', 'action on a full destination').choices(Object.keys(ON_NO_SPACE)))
       .addOption(new Option('--pause-guest <when>', 'pause the guest for the pivot').choices(Object.keys(PAUSE_GUEST)))
+      .option('--overcommit', 'start, and pivot, even if there is less space than is needed')
       .option('--nbd-tls-creds <id>', 'the id of the tls-creds-x509 object in QEMU')
       .option('--nbd-tls-hostname <name>', 'the name in the NBD server’s certificate')
       .option('--transient-job', 'accepted for virsh; has no effect, because every job is transient');
@@ -104,6 +106,7 @@ function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags):
     writeMode: flags.synchronousWrites === true ? WriteMode.WRITE_MODE_BLOCKING : WriteMode.WRITE_MODE_UNSPECIFIED,
     onReady: onReadyOf(flags),
     onNoSpace: flags.onNoSpace === undefined ? OnNoSpace.ON_NO_SPACE_UNSPECIFIED : ON_NO_SPACE[flags.onNoSpace],
+    overcommit: flags.overcommit ?? false,
     pauseGuest: flags.pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[flags.pauseGuest],
     timeLimit: flags.timeout === undefined ? undefined : fromMs(flags.timeout),
   };

@@ -6,6 +6,7 @@ import { addCommon, addConfigOwner, type StartCommand, type StartFlags, startOf,
 
 interface RebaseFlags extends StartFlags {
   readonly base?: string;
+  readonly overcommit?: boolean;
   readonly copy?: boolean;
   readonly shallow?: boolean;
   readonly reuseExternal?: boolean;
@@ -42,6 +43,7 @@ export const rebase: StartCommand = {
       .option('--reuse-external', 'with --copy, use the existing file')
       .option('--copy-raw', 'with --copy, the destination is raw')
       .option('--copy-dev', 'with --copy, the destination must be a block device')
+      .option('--overcommit', 'with --copy, start and pivot even if there is less space than is needed')
       .option('--relative', 'write backing file names relative to the image’s folder')
       .option('--pivot', 'implies --wait; pivots to the copy at READY')
       .option('--finish', 'implies --wait; ends the copy at READY');
@@ -75,6 +77,7 @@ function askedFor(domain: string, disk: string, base: string, flags: RebaseFlags
   const request = {
     ...startOf(domain, disk, flags),
     base,
+    overcommit: flags.overcommit ?? false,
     flags: [...asked.flatMap(([is, flag]) => (is === true ? [flag] : [])), RebaseFlag.REBASE_FLAG_BANDWIDTH_BYTES],
   };
   return {

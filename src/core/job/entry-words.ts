@@ -29,6 +29,8 @@ export function entryInWords(entry: JournalEntry): string {
       return `paused: ${entry.reason}`;
     case 'resumed':
       return 'resumed';
+    case 'space':
+      return spaceInWords(entry);
     case 'pause-requested':
       return 'pause requested';
     case 'resume-requested':
@@ -73,6 +75,13 @@ export function entryInWords(entry: JournalEntry): string {
     case 'ended':
       return `${entry.state}${entry.failure === undefined ? '' : `: ${entry.failure.text}`}`;
   }
+}
+
+function spaceInWords({ level, freeBytes, neededBytes }: Extract<JournalEntry, { entry: 'space' }>): string {
+  if (freeBytes === undefined) return 'space: not known, trying again';
+  const numbers = `${freeBytes} bytes free, ${neededBytes} needed for the rest`;
+  const words = { ENOUGH: 'enough', LOW: 'low', FULL: 'used up' };
+  return `space at the destination ${words[level]}: ${numbers}`;
 }
 
 function acceptedInWords({ kind, source, destination, options }: Accepted): string {

@@ -12,6 +12,7 @@ export const IS_ENTRY = {
   PAUSED: true,
   RESUMED: true,
   HEARTBEAT: false,
+  SPACE: true,
 } as const;
 
 export type EventType = keyof typeof IS_ENTRY;

@@ -8,6 +8,7 @@ import type { Outcome } from './outcome.ts';
 import { outcomeOf } from './outcome-of.ts';
 import type { PivotGate } from './pivot-gate.ts';
 import type { Progress } from './progress.ts';
+import { type JobSpace, spaceOf } from './space.ts';
 
 type AcceptedFacts = Pick<
   Accepted,
@@ -42,13 +43,14 @@ export interface PublicJob extends JobFacts {
   readonly endTime?: string | undefined;
   readonly pivotGate?: ShownGate | undefined;
   readonly outcome: Outcome;
+  readonly space?: JobSpace | undefined;
 }
 
 export function publicJob(job: Job): PublicJob {
   const { ready, ended, gate } = job;
   const nextStartPath = job.accepted.destination?.path ?? '';
   const pivotGate = gate && { ...gate, nextStartPath };
-  return { ...job, readyTime: ready?.time, endTime: ended?.time, pivotGate, outcome: outcomeOf(job) };
+  return { ...job, space: spaceOf(job), readyTime: ready?.time, endTime: ended?.time, pivotGate, outcome: outcomeOf(job) };
 }
 
 /** By its time: a newer service may have other states. */

@@ -34,6 +34,12 @@ interface AnyJob {
   readonly bandwidthBytesPerSecond: number;
   /** The requested end that is not done yet. */
   readonly wantsPaused?: boolean | undefined;
+  /** Whether a client has paused it: it stays paused when there is space again. */
+  readonly pausedByClient: boolean;
+  /** As last told. Undefined if nothing was told, or QEMU has found no space since. */
+  readonly space?: EntryOf<'space'> | undefined;
+  /** How often QEMU found no space after ENOUGH was told, since the space was last seen to be used up. */
+  readonly spaceRetries: number;
   readonly wantsBandwidth?: number | undefined;
   readonly steps: ReadonlyMap<string, StepState>;
   readonly madeFile?: MadeFile | undefined;
@@ -109,6 +115,8 @@ export function begin(entry: JournalEntry): Job {
     followed: undefined,
     followedSinceAsked: false,
     bandwidthBytesPerSecond: entry.options.bandwidthBytesPerSecond,
+    pausedByClient: false,
+    spaceRetries: 0,
     steps: new Map(),
     destinationFile: entry.destination?.file,
     pivotRequested: false,
@@ -186,13 +194,15 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
     case 'followed':
       return followed(job, entry);
     case 'paused':
-      return { pauseReason: entry.reason, wantsPaused: undefined };
+      return paused(job, entry.reason);
     case 'resumed':
-      return { pauseReason: undefined, wantsPaused: undefined };
+      return resumed(job);
+    case 'space':
+      return { space: entry, spaceRetries: entry.level === 'FULL' ? 0 : job.spaceRetries };
     case 'pause-requested':
-      return { wantsPaused: true };
+      return { wantsPaused: true, pausedByClient: true };
     case 'resume-requested':
-      return { wantsPaused: false };
+      return { wantsPaused: false, pausedByClient: false, spaceRetries: 0 };
     case 'speed-requested':
       return { wantsBandwidth: entry.bandwidthBytesPerSecond };
     case 'speed':
@@ -205,6 +215,7 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
         followedSinceAsked: false,
         // A job that is to end must not be paused before.
         wantsPaused: job.wantsPaused === true ? undefined : job.wantsPaused,
+        pausedByClient: false,
         pivotRequested: job.pivotRequested || entry.entry === 'pivot-requested',
       };
     case 'guest-held':
@@ -232,6 +243,28 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
     case 'config-recorded':
       return {};
   }
+}
+
+/** The service pauses and resumes a job for its space, too: a request for the opposite stays open then. */
+function paused(job: Job, reason: PauseReason): Partial<OwnCopy> {
+  const isInVain = reason === 'NO_SPACE' && job.space?.level === 'ENOUGH';
+  return {
+    pauseReason: reason,
+    wantsPaused: job.wantsPaused === false && reason !== 'USER' ? false : undefined,
+    pausedByClient: job.pausedByClient || reason === 'USER',
+    ...(isInVain && { space: undefined, spaceRetries: job.spaceRetries + 1 }),
+  };
+}
+
+function resumed({ wantsPaused, space }: Job): Partial<OwnCopy> {
+  const isWanted = wantsPaused === true;
+  return {
+    pauseReason: undefined,
+    wantsPaused: isWanted ? true : undefined,
+    pausedByClient: isWanted,
+    // A client has resumed it in spite of the space: it is paused again only after another look.
+    ...(space?.level === 'FULL' && { space: undefined }),
+  };
 }
 
 function followed({ intent }: Job, { seenAt, revision }: { readonly seenAt: string; readonly revision: number }) {

@@ -30,6 +30,19 @@ export interface Reused {
 
 export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
 
+/** ENOUGH: the rest of a copy fits. LOW: it does not, with the reserve. FULL: the reserve is used up, or soon is. */
+export type SpaceLevel = 'ENOUGH' | 'LOW' | 'FULL';
+
+/** The space at the destination of a copy at its start. */
+export interface SpaceEstimate {
+  readonly freeBytes: number;
+  /** What the copy takes besides the bytes that the destination had allocated. */
+  readonly neededBytes: number;
+  readonly allocatedBytes: number;
+  /** The most that the destination can allocate. */
+  readonly wholeBytes: number;
+}
+
 /**
  * The identity of a QEMU process. A name may be given to another process. A pid with its start time is unique as long
  * as the host runs, within its namespace.
@@ -86,6 +99,8 @@ export interface Accepted extends Labelled {
   readonly reused?: Reused;
   /** The accepted losses. Undefined if there are none. */
   readonly losses?: readonly Loss[];
+  /** For a copy. Undefined if it is not known, or in older journals. */
+  readonly space?: SpaceEstimate;
   /** The files for which older jobs no longer decide. Undefined in older journals. */
   readonly uses?: readonly UsedFile[];
   /**
@@ -155,6 +170,15 @@ export type EntryBody =
   | { readonly entry: 'ready'; readonly seenAt: string }
   | { readonly entry: 'paused'; readonly reason: PauseReason }
   | { readonly entry: 'resumed' }
+  /** The space at the destination has another level. Written before the job is paused or resumed for it. */
+  | {
+      readonly entry: 'space';
+      readonly level: SpaceLevel;
+      /** What the rest of the copy takes. */
+      readonly neededBytes: number;
+      /** Undefined if it cannot be known. */
+      readonly freeBytes?: number;
+    }
   /** Requested, and not yet done: a service that reads this asks QEMU (again). */
   | { readonly entry: 'pause-requested' }
   | { readonly entry: 'resume-requested' }

@@ -53,6 +53,7 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   ready: ['RUNNING', 'CANCELLING'],
   paused: IN_QEMU,
   resumed: IN_QEMU,
+  space: IN_QEMU,
   'pause-requested': ['RUNNING', 'READY'],
   'resume-requested': IN_QEMU,
   'speed-requested': IN_QEMU,

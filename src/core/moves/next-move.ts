@@ -15,7 +15,7 @@ import { PIVOT_ROWS } from './pivot-rows.ts';
 import { firstOf, inOrder, type Row } from './rows.ts';
 import { type Going, goingOf, RELEASE, type Rows, record, type Situation, situationOf, WAIT } from './situation.ts';
 import { URGENT } from './urgent-move.ts';
-import { change, observed, refusedChange } from './wishes.ts';
+import { change, observed, pauseFor, refusedChange, resume, takesChanges } from './wishes.ts';
 
 const RUNNING: Move = record({ entry: 'running' });
 
@@ -58,6 +58,12 @@ function onReady({ job }: Going): Move | undefined {
     case 'FINISH':
       return record({ entry: 'finish-requested' });
   }
+}
+
+/** A job that is cancelled need not go on, unless its end is a complete copy. */
+function isWantedToGoOn({ state, job, now }: Going): boolean {
+  const ends = state === 'CANCELLING' && job.intent?.entry !== 'finish-requested';
+  return !ends && !job.pausedByClient && takesChanges(now.status);
 }
 
 const FIRST_ROWS: Rows = {
@@ -109,6 +115,8 @@ const GOING_ROWS: Rows<Going> = {
     record({ entry: 'cancel-requested', force: true, connectionBroken: true }),
   'running | has another speed limit, or has paused or resumed the job | records `speed`, `paused` or `resumed`, even if another client caused the change':
     observed,
+  'paused for space, by no client; `space` ENOUGH is recorded | paused | resumes the job (`job-resume`), records `resumed`':
+    (s) => s.pause === 'NO_SPACE' && s.job.space?.level === 'ENOUGH' && isWantedToGoOn(s) && resume(s),
   // A requested end comes before any change: a change that QEMU refuses would delay the end for ever.
   ...CANCEL_ROWS,
   ...PIVOT_ROWS,
@@ -116,6 +124,13 @@ const GOING_ROWS: Rows<Going> = {
     refusedChange,
   'another limit or a pause is requested | has not made the change yet | asks QEMU for the change, once, even if the job waits for its end':
     change,
+  'RUNNING, READY; `space` FULL is recorded | not paused | pauses the job (`job-pause`), records `paused` NO_SPACE. The guest is not paused':
+    (s) =>
+      (s.state === 'RUNNING' || s.state === 'READY') &&
+      s.job.space?.level === 'FULL' &&
+      s.pause === undefined &&
+      takesChanges(s.now.status) &&
+      pauseFor(s, 'NO_SPACE'),
   'RUNNING, READY | the guest migrates | waits: does not record `ready` or begin the `on_ready` action. After the migration, the guest writes on another host. A copy that continues then does not match any point in time of its disk':
     ({ seen }) => seen.guestMigrates && WAIT,
   'READY, `config_owner` EXTERNAL, and `on_ready` is not FINISH; the gate is not open | has the job | opens the gate with a new token: records `gate-opened`':
@@ -127,7 +142,7 @@ const GOING_ROWS: Rows<Going> = {
   'READY, `on_ready` PIVOT, and its gate has no record | has the job | waits until the owner of the VM’s configuration has recorded the new path, or the time limit has expired':
     (s) => s.state === 'READY' && s.job.accepted.options.onReady === 'PIVOT' && !mayPivot(s.job) && WAIT,
   'READY, on_ready | not paused | records `pivot-requested` or `finish-requested`, as `on_ready` says': (s) =>
-    s.state === 'READY' && s.pause === undefined && onReady(s),
+    s.state === 'READY' && s.pause === undefined && s.job.space?.level !== 'FULL' && onReady(s),
   'any | has done everything that was requested | waits': () => WAIT,
 };
 

@@ -47,7 +47,7 @@ export const PIVOT_ROWS: Rows<Going> = {
   'PIVOTING | paused by an error | resumes the guest if it is held, and waits until the error is corrected': (s) =>
     isPivoting(s) && s.pause !== undefined && waitsReleased(s),
   // The QEMU to which the guest migrates has opened the source: it would miss all writes after a pivot.
-  'PIVOTING | the guest migrates, or belongs to another host | resumes the guest if it is held, and waits: the guest on the other host would not get the writes that follow a pivot':
+  'PIVOTING | the guest migrates, belongs to another host, or would have no room on the destination | resumes the guest if it is held, and waits: the guest on the other host would not get the writes that follow a pivot, and a guest without room would stop':
     (s) => isBefore(s) && (s.seen.guestMigrates || s.asked.has('fenced')) && waitsReleased(s),
   'PIVOTING | the destination’s file has moved | records `cancel-requested`, by force, because the path of the destination does not lead to its file any more. The VM would not find its disk at its next start':
     (s) =>

@@ -45,12 +45,12 @@ export function goingOf(situation: Situation): Going | undefined {
   const { job, seen } = situation;
   if (seen.qemu !== 'UP' || seen.job === undefined) return undefined;
   const settled = seen.job.status === 'ready' || seen.job.status === 'standby';
-  return { ...situation, seen, now: seen.job, settled, pause: pauseOf(seen.job, job.pauseReason) };
+  return { ...situation, seen, now: seen.job, settled, pause: pauseOf(seen.job, job) };
 }
 
-/** `before`: the recorded reason. QEMU forgets at each `cont` of the guest which error paused a job. */
-function pauseOf({ paused, ioStatus }: SeenJob, before: PauseReason | undefined): PauseReason | undefined {
+/** QEMU forgets at each `cont` of the guest which error paused a job, and knows nothing of the pauses of this service. */
+function pauseOf({ paused, ioStatus }: SeenJob, { pauseReason, space, pausedByClient }: Job): PauseReason | undefined {
   if (!paused) return undefined;
-  if (ioStatus === 'ok') return before ?? 'USER';
+  if (ioStatus === 'ok') return pauseReason ?? (space?.level === 'FULL' && !pausedByClient ? 'NO_SPACE' : 'USER');
   return ioStatus === 'nospace' ? 'NO_SPACE' : 'IO_ERROR';
 }

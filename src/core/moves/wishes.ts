@@ -1,7 +1,7 @@
 /** Changes that callers request for a running job: another limit, a pause, a resume. */
 import { type Failure, failure } from '../errors.ts';
 import type { Job } from '../job/job.ts';
-import type { EntryBody } from '../job/journal-entry.ts';
+import type { EntryBody, PauseReason } from '../job/journal-entry.ts';
 import type { QmpCommand } from '../qemu/commands.ts';
 import type { Asking, Move } from './moves.ts';
 import { type Going, record, type Situation, WAIT } from './situation.ts';
@@ -39,11 +39,13 @@ export function change(going: Going): Move | undefined {
     } as const;
     return once(going, 'speed', command, { entry: 'speed', bandwidthBytesPerSecond: wantsBandwidth });
   }
-  if (wantsPaused === true && going.pause === undefined) {
-    const command = { execute: 'job-pause', arguments: { id: accepted.job } } as const;
-    return once(going, 'pause', command, { entry: 'paused', reason: 'USER' });
-  }
+  if (wantsPaused === true && going.pause === undefined) return pauseFor(going, 'USER');
   return wantsPaused === false && going.pause !== undefined ? resume(going) : undefined;
+}
+
+export function pauseFor(going: Going, reason: PauseReason): Move | undefined {
+  const command = { execute: 'job-pause', arguments: { id: going.job.accepted.job } } as const;
+  return once(going, 'pause', command, { entry: 'paused', reason });
 }
 
 /** QEMU's JobVerbTable (job.c): a job that is ending cannot be paused or resumed, or get another limit. */

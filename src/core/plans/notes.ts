@@ -5,6 +5,7 @@ import { onShared } from '../job/outcome.ts';
 import { isGated } from '../job/pivot-gate.ts';
 import { willBeReused } from '../job/reuse.ts';
 import { LEAST_BUFFER_BYTES } from '../job-options.ts';
+import { spaceForStart } from '../job/space.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
 
 export function notesOf(
@@ -35,6 +36,12 @@ export function notesOf(
     notes.push(
       `buffer_bytes ${bufferBytes} is raised to ${LEAST_BUFFER_BYTES}: with less, QEMU can abort, and the guest with it`,
     );
+  }
+  if (accepted.space !== undefined) {
+    const { freeBytes, neededBytes } = accepted.space;
+    const beyond = options.overcommit === true && spaceForStart(accepted.space) > freeBytes;
+    const then = beyond ? '; the job waits when the space is used up' : '';
+    notes.push(`needs about ${neededBytes} bytes at the destination, where ${freeBytes} are free${then}`);
   }
   for (const { path, sharedStorage } of options.deleteCommitted ? committed : []) {
     if (sharedStorage !== undefined) notes.push(`deletes ${path}; ${onShared(sharedStorage)}`);

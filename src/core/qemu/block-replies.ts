@@ -23,6 +23,13 @@ export function readBlockDevices(reply: unknown): readonly QemuBlockDevice[] {
   }));
 }
 
+/** From query-blockstats with query-nodes: behind which byte of a node nothing was written since it was opened. */
+export function readHighestWrite(reply: unknown, node: string): number | undefined {
+  const found = list(reply, 'query-blockstats').find((entry) => entry['node-name'] === node);
+  const highest = found === undefined ? undefined : object(found['stats'], 'query-blockstats')['wr_highest_offset'];
+  return typeof highest === 'number' ? highest : undefined;
+}
+
 /** A dirty bitmap of a node (qapi/block-core.json, BlockDirtyInfo). */
 export interface QemuBitmap {
   readonly name: string;

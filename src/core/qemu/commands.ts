@@ -194,6 +194,11 @@ export type QmpCommand =
       readonly execute: 'job-complete' | 'job-cancel' | 'job-pause' | 'job-resume' | 'job-finalize' | 'job-dismiss';
       readonly arguments: { readonly id: string };
     }
+  /** An event comes with the first write behind this byte of the node. QEMU takes one threshold a node, for one event. */
+  | {
+      readonly execute: 'block-set-write-threshold';
+      readonly arguments: { readonly 'node-name': string; readonly 'write-threshold': number };
+    }
   | {
       readonly execute: 'block-job-set-speed';
       readonly arguments: { readonly device: string; readonly speed: number };
@@ -209,7 +214,7 @@ export type QmpCommand =
     }
   | { readonly execute: 'qom-list'; readonly arguments: { readonly path: '/objects' } }
   | { readonly execute: 'query-block-jobs' }
-  | { readonly execute: 'query-blockstats' }
+  | { readonly execute: 'query-blockstats'; readonly arguments?: { readonly 'query-nodes': true } }
   | { readonly execute: 'query-chardev' }
   | { readonly execute: 'query-cpus-fast' }
   | { readonly execute: 'query-fdsets' }

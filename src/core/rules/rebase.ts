@@ -48,6 +48,7 @@ export function parseRebase(request: RebaseRequest): RebaseSpec {
         shallow: flags.has('SHALLOW'),
         reuseExternal: flags.has('REUSE_EXT'),
         relativeBacking: relative,
+        overcommit: request.overcommit,
       },
     },
   };

@@ -67,6 +67,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
       writeMode: given(request.writeMode) ?? 'BACKGROUND',
       onReady: given(request.onReady) ?? 'HOLD',
       onNoSpace,
+      overcommit: request.overcommit,
       pauseGuest: given(request.pauseGuest) ?? 'AUTO',
       timeLimitMs: request.timeLimitMs,
     },

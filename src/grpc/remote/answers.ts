@@ -29,6 +29,8 @@ import {
   PauseReason,
   type PivotGate,
   type Progress as ProgressMessage,
+  JobSpace_Level,
+  type JobSpace as SpaceMessage,
   WriteMode,
 } from '../../../generated/blockjob/v1/job.ts';
 import type { Leftover, PlannedJob, ReclaimResult, Started } from '../../core/block-jobs.ts';
@@ -38,6 +40,7 @@ import { JobEvent } from '../../core/job/job-event.ts';
 import type { JobView, PublicAccepted, ShownGate } from '../../core/job/job-view.ts';
 import type { Outcome } from '../../core/job/outcome.ts';
 import type { Progress } from '../../core/job/progress.ts';
+import type { JobSpace } from '../../core/job/space.ts';
 import type { JobOptions } from '../../core/job-options.ts';
 import { defined } from '../../lib/defined.ts';
 import { toMs } from '../durations.ts';
@@ -77,6 +80,7 @@ export function toJobView(message: JobMessage | undefined): JobView {
       failure: message.error && failureOf(message.error),
       pivotGate: message.pivotGate && toShownGate(message.pivotGate),
       outcome: toOutcome(message.outcome),
+      ...defined({ space: message.space && toSpace(message.space) }),
     },
     progress: message.progress && toProgress(message.progress),
   };
@@ -153,6 +157,15 @@ function toProgress(message: ProgressMessage): Progress {
     ...(message.toVerifyBytes > 0n && {
       verified: { bytes: Number(message.verifiedBytes), ofBytes: Number(message.toVerifyBytes) },
     }),
+  };
+}
+
+function toSpace({ level, neededBytes, freeBytes, overcommit }: SpaceMessage): JobSpace {
+  return {
+    level: namedOf(JobSpace_Level, 'LEVEL', level),
+    neededBytes: Number(neededBytes),
+    ...(freeBytes !== undefined && { freeBytes: Number(freeBytes) }),
+    overcommit,
   };
 }
 

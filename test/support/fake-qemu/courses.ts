@@ -41,7 +41,7 @@ function copy(more: Partial<CopyRequest> = {}): Course['start'] {
 
 function rebase(base: string, ...flags: readonly RebaseFlag[]): Course['start'] {
   return async ({ agent }, scene) =>
-    await agent.rebase({ ...PLAIN, base: base === '' ? '' : scene.path(base), flags }, PATIENT);
+    await agent.rebase({ ...PLAIN, base: base === '' ? '' : scene.path(base), flags, overcommit: false }, PATIENT);
 }
 
 function commit(top: string, ...flags: readonly CommitFlag[]): Course['start'] {

@@ -128,7 +128,7 @@ export class Story implements AsyncDisposable {
 
   async rebase(more: Partial<RebaseRequest> = {}): Promise<string | undefined> {
     this.say(`caller ▸ Rebase vm1/vd0${inShort(more)}`);
-    return await this.#started('Rebase', this.#service.jobs.rebase({ ...PLAIN, ...more }, CALL));
+    return await this.#started('Rebase', this.#service.jobs.rebase({ ...PLAIN, overcommit: false, ...more }, CALL));
   }
 
   async commit(more: Partial<CommitRequest>): Promise<string | undefined> {

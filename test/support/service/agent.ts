@@ -135,6 +135,7 @@ export function copyTo(path: string, more: Partial<CopyRequest> = {}): CopyReque
     writeMode: undefined,
     onReady: undefined,
     onNoSpace: undefined,
+    overcommit: false,
     pauseGuest: undefined,
     timeLimitMs: undefined,
     requestId: '',

@@ -140,6 +140,7 @@ export class StubService {
     return {
       job: {
         ...base,
+        space: undefined,
         accepted: this.kind === 'COPY' ? accepted : { ...accepted, destination: undefined },
         revision,
         state,

@@ -2,7 +2,7 @@
 import type { Leftover } from '../../../src/core/block-jobs.ts';
 import type { Handover } from '../../../src/core/job/handover.ts';
 import { fold, type Job, type JobState } from '../../../src/core/job/job.ts';
-import type { Accepted, EntryBody, JournalEntry } from '../../../src/core/job/journal-entry.ts';
+import type { Accepted, EntryBody, JournalEntry, SpaceLevel } from '../../../src/core/job/journal-entry.ts';
 import { outcomeOf } from '../../../src/core/job/outcome-of.ts';
 import type { MadeFile } from '../../../src/core/job/step.ts';
 import { type JobOptions, plainOptions } from '../../../src/core/job-options.ts';
@@ -117,10 +117,20 @@ export const ended = (state: 'COMPLETED' | 'CANCELLED' | 'FAILED' | 'UNRESOLVED'
 });
 
 /** A way to each state that a job can be in before its end; the ones that matter twice are there twice. */
+/** A level of the space at the destination. */
+export function spaceIs(level: SpaceLevel): EntryBody {
+  return { entry: 'space', level, neededBytes: 3, freeBytes: 2 };
+}
+
+const NO_SPACE: EntryBody = { entry: 'paused', reason: 'NO_SPACE' };
+
 export const STORIES: readonly (readonly [name: string, state: JobState, entries: readonly EntryBody[]])[] = [
   ['starting', 'STARTING', []],
   ['running', 'RUNNING', [RUNNING]],
   ['running, out of space', 'RUNNING', [RUNNING, { entry: 'paused', reason: 'NO_SPACE' }]],
+  ['running, the space used up', 'RUNNING', [RUNNING, spaceIs('FULL')]],
+  ['running, paused before it is out of space', 'RUNNING', [RUNNING, spaceIs('FULL'), NO_SPACE]],
+  ['running, space again', 'RUNNING', [RUNNING, spaceIs('FULL'), NO_SPACE, spaceIs('ENOUGH')]],
   ['ready', 'READY', [RUNNING, READY]],
   ['ready, failing', 'READY', [RUNNING, READY, { entry: 'paused', reason: 'IO_ERROR' }]],
   ['pivoting', 'PIVOTING', [RUNNING, READY, pivot()]],

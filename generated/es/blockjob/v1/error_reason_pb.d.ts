@@ -279,6 +279,17 @@ export enum ErrorReason {
   NO_SPACE = 801,
 
   /**
+   * RESOURCE_EXHAUSTED. The destination has fewer free bytes than the copy needs, or than the guest needs after a pivot.
+   * Nothing was changed. needed_bytes includes a reserve; both numbers are bytes.
+   * Do: free some space, enlarge the destination, or start with overcommit.
+   * libvirt: none.
+   * Keys: path, neededBytes, freeBytes.
+   *
+   * @generated from enum value: ERROR_REASON_SPACE_LOW = 805;
+   */
+  SPACE_LOW = 805,
+
+  /**
    * RESOURCE_EXHAUSTED. The service, or QEMU, has reached a limit of the system: open files or memory.
    * Do: raise the limit that the text names.
    * libvirt: VIR_ERR_SYSTEM_ERROR.

@@ -94,76 +94,6 @@ export declare type JobRef = Message<"blockjob.v1.JobRef"> & {
 export declare const JobRefSchema: GenMessage<JobRef>;
 
 /**
- * The gate of a job with ConfigOwner EXTERNAL. It opens when the job is READY. A pivot, by whatever caller or by
- * on_ready, needs the record of this gate: AbortRequest.record. Without it the pivot is refused with
- * CONFIG_NOT_RECORDED, and a job with on_ready PIVOT waits in READY.
- *
- * Opening the gate and the record are journal entries, so a restart of the service keeps both. The order for the owner:
- * 1. write next_start_path and the token into the configuration, durably;
- * 2. send the token: with the pivot, or before it (AbortRequest.record_only);
- * 3. when the job has ended, set the configuration back to Outcome.set_config_back_to unless that is empty.
- *
- * @generated from message blockjob.v1.PivotGate
- */
-export declare type PivotGate = Message<"blockjob.v1.PivotGate"> & {
-  /**
-   * The name of this attempt, 1 to 64 printable characters. Opaque. Each gate has another one: a record of an earlier
-   * job, or of an earlier gate of this job, is refused with CONFIG_RECORD_STALE.
-   *
-   * @generated from field: string token = 1;
-   */
-  token: string;
-
-  /**
-   * The path that the VM's configuration has to name for the next start after the pivot: the destination as an absolute
-   * path on Job.host or as an NBD URI, or the base of an active commit.
-   *
-   * @generated from field: string next_start_path = 2;
-   */
-  nextStartPath: string;
-
-  /**
-   * When the gate was opened, by the host's clock.
-   *
-   * @generated from field: google.protobuf.Timestamp open_time = 3;
-   */
-  openTime?: Timestamp | undefined;
-
-  /**
-   * When the record was written into the journal, by the host's clock. Absent while the pivot still needs it.
-   *
-   * @generated from field: google.protobuf.Timestamp record_time = 4;
-   */
-  recordTime?: Timestamp | undefined;
-};
-
-/**
- * Describes the message blockjob.v1.PivotGate.
- * Use `create(PivotGateSchema)` to create a new message.
- */
-export declare const PivotGateSchema: GenMessage<PivotGate>;
-
-/**
- * The statement of the owner that the VM's configuration names PivotGate.next_start_path now, durably.
- *
- * @generated from message blockjob.v1.ConfigRecord
- */
-export declare type ConfigRecord = Message<"blockjob.v1.ConfigRecord"> & {
-  /**
-   * PivotGate.token. Required, otherwise FIELD_INVALID. At most 64 bytes.
-   *
-   * @generated from field: string token = 1;
-   */
-  token: string;
-};
-
-/**
- * Describes the message blockjob.v1.ConfigRecord.
- * Use `create(ConfigRecordSchema)` to create a new message.
- */
-export declare const ConfigRecordSchema: GenMessage<ConfigRecord>;
-
-/**
  * A network block device that another process serves.
  *
  * @generated from message blockjob.v1.NbdDestination
@@ -692,16 +622,6 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
    * @generated from field: string destination_changed_by_job_id = 10;
    */
   destinationChangedByJobId: string;
-
-  /**
-   * The path to which the VM's configuration must be set back: the job had a Job.pivot_gate, its owner may have recorded
-   * PivotGate.next_start_path, and the guest does not run there. Empty while the job runs, if nothing has to be set back,
-   * and if the image of the guest is not known (UNRESOLVED; guest_writes_to is empty too then). If
-   * guest_changed_by_job_id is set, read that job's outcome instead.
-   *
-   * @generated from field: string set_config_back_to = 20;
-   */
-  setConfigBackTo: string;
 };
 
 /**
@@ -974,20 +894,12 @@ export declare type Job = Message<"blockjob.v1.Job"> & {
   requestId: string;
 
   /**
-   * The gate of the pivot. Set from READY on, and kept after the end, if config_owner is EXTERNAL and the job has a
-   * pivot; but not if on_ready FINISH ends the job at READY.
+   * The space at the destination: as estimated at the start, or as the last event SPACE told it. Absent if neither is
+   * known, as for an NBD export, for a raw block device, and for other kinds than COPY.
    *
-   * @generated from field: blockjob.v1.PivotGate pivot_gate = 24;
+   * @generated from field: blockjob.v1.JobSpace space = 22;
    */
-  pivotGate?: PivotGate | undefined;
-
-  /**
-   * Whether a pivot needs a record. A client that asked for EXTERNAL should check this field in the answer: an older
-   * service ignores the request's field, and answers UNSPECIFIED. UNSPECIFIED also for kinds without a pivot.
-   *
-   * @generated from field: blockjob.v1.ConfigOwner config_owner = 25;
-   */
-  configOwner: ConfigOwner;
+  space?: JobSpace | undefined;
 
   /**
    * The labels of the call that started the job.
@@ -1124,10 +1036,96 @@ export enum Job_State {
 export declare const Job_StateSchema: GenEnum<Job_State>;
 
 /**
+ * The space at the destination of a copy. The service looks every 2 seconds while the copy runs. The numbers are those
+ * of the moment at which the level changed; they are not updated between.
+ *
+ * @generated from message blockjob.v1.JobSpace
+ */
+export declare type JobSpace = Message<"blockjob.v1.JobSpace"> & {
+  /**
+   * The level.
+   *
+   * @generated from field: blockjob.v1.JobSpace.Level level = 1;
+   */
+  level: JobSpace_Level;
+
+  /**
+   * The bytes that the destination still takes until it is complete, as far as is known. An estimate from the allocated
+   * bytes of the copied images; writes of the guest to new places add to it. 0 for a READY copy.
+   *
+   * @generated from field: int64 needed_bytes = 2;
+   */
+  neededBytes: bigint;
+
+  /**
+   * The free bytes of the destination's file system, for a user without privileges. For a qcow2 image on a block device,
+   * the bytes of the device behind the last written one. Absent if they are not known: then ENOUGH means that the
+   * service tries again.
+   *
+   * @generated from field: optional int64 free_bytes = 3;
+   */
+  freeBytes?: bigint | undefined;
+
+  /**
+   * Whether the start said overcommit.
+   *
+   * @generated from field: bool overcommit = 4;
+   */
+  overcommit: boolean;
+};
+
+/**
+ * Describes the message blockjob.v1.JobSpace.
+ * Use `create(JobSpaceSchema)` to create a new message.
+ */
+export declare const JobSpaceSchema: GenMessage<JobSpace>;
+
+/**
+ * How the free bytes compare with the needed ones.
+ *
+ * @generated from enum blockjob.v1.JobSpace.Level
+ */
+export enum JobSpace_Level {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: LEVEL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The rest of the copy fits, with a reserve of 16 MiB.
+   *
+   * @generated from enum value: LEVEL_ENOUGH = 1;
+   */
+  ENOUGH = 1,
+
+  /**
+   * The rest of the copy, with the reserve, does not fit. The job goes on.
+   *
+   * @generated from enum value: LEVEL_LOW = 2;
+   */
+  LOW = 2,
+
+  /**
+   * The reserve is used up, or will be before the next look. The service pauses the job (PAUSE_REASON_NO_SPACE),
+   * before QEMU gets an error, and resumes it at ENOUGH. A job with on_no_space FAIL is not paused.
+   *
+   * @generated from enum value: LEVEL_FULL = 3;
+   */
+  FULL = 3,
+}
+
+/**
+ * Describes the enum blockjob.v1.JobSpace.Level.
+ */
+export declare const JobSpace_LevelSchema: GenEnum<JobSpace_Level>;
+
+/**
  * A message of a watch.
  *
- * Every journal entry is one event: STATE, STEP, SPEED, PAUSED or RESUMED. Entries are stored before they are sent, and
- * are never dropped, merged or reordered, so their revisions have no gap. The other kinds are not entries: they repeat
+ * Every journal entry is one event: STATE, STEP, SPEED, PAUSED, RESUMED or SPACE. Entries are stored before they are
+ * sent, and are never dropped, merged or reordered, so their revisions have no gap. The other kinds are not entries: they repeat
  * the revision of the entry before them.
  *
  * @generated from message blockjob.v1.JobEvent
@@ -1262,6 +1260,13 @@ export enum JobEvent_Kind {
    * @generated from enum value: KIND_STEP = 9;
    */
   STEP = 9,
+
+  /**
+   * The space at the destination is low, is used up, or is enough again; job.space has the numbers. A journal entry.
+   *
+   * @generated from enum value: KIND_SPACE = 10;
+   */
+  SPACE = 10,
 }
 
 /**
@@ -1341,7 +1346,8 @@ export enum PauseReason {
   USER = 1,
 
   /**
-   * The destination has no space (QEMU: io-status nospace). Make space, then Resume. The guest is not affected.
+   * The destination has no space: QEMU said so (io-status nospace), or the service paused the job before that. When there
+   * is space again, the service resumes the job by itself; Resume tries at once. The guest is not affected.
    *
    * @generated from enum value: PAUSE_REASON_NO_SPACE = 2;
    */
@@ -1487,7 +1493,7 @@ export enum OnNoSpace {
   UNSPECIFIED = 0,
 
   /**
-   * Pauses the job with PAUSE_REASON_NO_SPACE until Resume or Abort.
+   * Pauses the job with PAUSE_REASON_NO_SPACE until there is space again, or until Resume or Abort.
    *
    * @generated from enum value: ON_NO_SPACE_PAUSE = 1;
    */
@@ -1556,43 +1562,6 @@ export enum PauseGuest {
  * Describes the enum blockjob.v1.PauseGuest.
  */
 export declare const PauseGuestSchema: GenEnum<PauseGuest>;
-
-/**
- * The keeper of the path with which the VM is started: its configuration.
- *
- * A pivot changes the running QEMU only. If the VM stops right after the pivot, and its configuration still names the
- * old image, the next start uses the old image, and the guest loses its writes. With EXTERNAL, no pivot happens before
- * the keeper has recorded the new path.
- *
- * @generated from enum blockjob.v1.ConfigOwner
- */
-export enum ConfigOwner {
-  /**
-   * The default of the job's host (--config-owner); NONE if that option is not given.
-   *
-   * @generated from enum value: CONFIG_OWNER_UNSPECIFIED = 0;
-   */
-  UNSPECIFIED = 0,
-
-  /**
-   * Nobody has to record anything before a pivot.
-   *
-   * @generated from enum value: CONFIG_OWNER_NONE = 1;
-   */
-  NONE = 1,
-
-  /**
-   * Another program keeps the configuration, for instance in a database. It records Job.pivot_gate before the pivot.
-   *
-   * @generated from enum value: CONFIG_OWNER_EXTERNAL = 2;
-   */
-  EXTERNAL = 2,
-}
-
-/**
- * Describes the enum blockjob.v1.ConfigOwner.
- */
-export declare const ConfigOwnerSchema: GenEnum<ConfigOwner>;
 
 /**
  * A loss that a caller accepts. A start that would cause the loss is refused with LOSS_NOT_ACCEPTED unless the request

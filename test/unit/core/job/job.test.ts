@@ -31,6 +31,7 @@ import {
   RUNNING,
   SEEN_AT,
   STORIES,
+  spaceIs,
   timeOf,
 } from '../stories.ts';
 
@@ -90,6 +91,7 @@ const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]
   ready: [READY, '-', 'READY', '-', '-', 'CANCELLING'],
   paused: [{ entry: 'paused', reason: 'NO_SPACE' }, '-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   resumed: [{ entry: 'resumed' }, '-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
+  space: [spaceIs('LOW'), '-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'pause-requested': [{ entry: 'pause-requested' }, '-', 'RUNNING', 'READY', '-', '-'],
   'resume-requested': [{ entry: 'resume-requested' }, '-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'speed-requested': [
@@ -123,6 +125,29 @@ const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]
   'ended UNRESOLVED': [ended('UNRESOLVED'), 'UNRESOLVED', 'UNRESOLVED', 'UNRESOLVED', 'UNRESOLVED', 'UNRESOLVED'],
 };
 
+describe('the pause of a job that waits for space', () => {
+  const noSpace: EntryBody = { entry: 'paused', reason: 'NO_SPACE' };
+  const resumed: EntryBody = { entry: 'resumed' };
+  const [pause, resume] = [{ entry: 'pause-requested' }, { entry: 'resume-requested' }] as const;
+
+  it.each<[string, EntryBody[], Partial<Job>]>([
+    ['is not the pause of a client', [spaceIs('FULL'), noSpace], { pausedByClient: false, pauseReason: 'NO_SPACE' }],
+    ['can become one', [noSpace, pause, noSpace], { pausedByClient: true, wantsPaused: undefined }],
+    ['is no client’s after a resume', [pause, noSpace, resume], { pausedByClient: false, wantsPaused: false }],
+    ['of another client is one', [{ entry: 'paused', reason: 'USER' }], { pausedByClient: true }],
+    ['is none while it pivots', [pause, READY, pivot()], { pausedByClient: false, wantsPaused: undefined }],
+    ['does not fulfil a resume', [resume, noSpace], { wantsPaused: false }],
+    ['ends without fulfilling a pause', [noSpace, pause, resumed], { wantsPaused: true, pausedByClient: true }],
+    ['that a client ends is not repeated before another look', [spaceIs('FULL'), noSpace, resumed], { space: undefined }],
+    ['after ENOUGH counts', [spaceIs('ENOUGH'), noSpace], { space: undefined, spaceRetries: 1 }],
+    ['after ENOUGH counts twice', [spaceIs('ENOUGH'), noSpace, spaceIs('ENOUGH'), resumed, noSpace], { spaceRetries: 2 }],
+    ['at a full disk counts anew', [spaceIs('ENOUGH'), noSpace, spaceIs('FULL')], { spaceRetries: 0 }],
+    ['that a client resumes counts anew', [spaceIs('ENOUGH'), noSpace, resume], { spaceRetries: 0 }],
+  ])('%s', (_what, entries, expected) => {
+    expect(jobOf(RUNNING, ...entries)).toMatchObject(expected);
+  });
+});
+
 describe('the table of states', () => {
   const rows = Object.entries(TABLE).flatMap(([name, [entry, ...after]]) =>
     STATES.map((state, index) => ({ name, state, entry, after: after[index] ?? '-' })),
@@ -148,6 +173,7 @@ describe('the table of states', () => {
     const known: Record<EntryBody['entry'], true> = {
       accepted: true,
       'step-started': true,
+      space: true,
       'step-done': true,
       'step-refused': true,
       'step-unknown': true,

@@ -31,6 +31,7 @@ import {
   SEEN_AT,
   SOURCE,
   STORIES,
+  spaceIs,
 } from '../stories.ts';
 
 type Up = Extract<Seen, { qemu: 'UP' }>;
@@ -158,6 +159,19 @@ const LOST = concluded({ how: 'QEMU_ENDED', deviceOn: 'NOWHERE', devicePath: und
 const GIVEN_UP = concluded({ how: 'GIVEN_UP', deviceOn: 'NOWHERE', devicePath: undefined });
 const VANISHED = concluded({ how: 'VANISHED' });
 
+const PAUSE_FOR_SPACE: Move = {
+  move: 'command',
+  asks: 'pause',
+  command: { execute: 'job-pause', arguments: { id: JOB } },
+  proves: NO_SPACE,
+};
+const RESUME_WITH_SPACE: Move = {
+  move: 'command',
+  asks: 'resume',
+  command: { execute: 'job-resume', arguments: { id: JOB } },
+  proves: { entry: 'resumed' },
+};
+
 describe('the next move', () => {
   const starting = jobOf();
   const running = jobOf(RUNNING);
@@ -204,6 +218,60 @@ describe('the next move', () => {
       seen('paused', { ioStatus: 'failed' }),
       {},
       record({ entry: 'paused', reason: 'IO_ERROR' }),
+    ],
+    ['the space is used up', jobOf(RUNNING, spaceIs('FULL')), seen('running'), {}, PAUSE_FOR_SPACE],
+    ['READY, and the space is used up', jobOf(RUNNING, READY, spaceIs('FULL')), seen('ready'), {}, PAUSE_FOR_SPACE],
+    ['the space is used up, once', jobOf(RUNNING, spaceIs('FULL')), seen('running'), { pause: true }, WAIT],
+    ['the space is low', jobOf(RUNNING, spaceIs('LOW')), seen('running'), {}, WAIT],
+    [
+      'paused for space by an agent that has died',
+      jobOf(RUNNING, spaceIs('FULL')),
+      seen('paused', { paused: true }),
+      {},
+      record(NO_SPACE),
+    ],
+    [
+      'a pause of a client, which is not for space',
+      jobOf(RUNNING, spaceIs('FULL'), { entry: 'pause-requested' }),
+      seen('paused', { paused: true }),
+      {},
+      record({ entry: 'paused', reason: 'USER' }),
+    ],
+    ['paused for space', jobOf(RUNNING, spaceIs('FULL'), NO_SPACE), seen('paused', { paused: true }), {}, WAIT],
+    [
+      'space again',
+      jobOf(RUNNING, spaceIs('FULL'), NO_SPACE, spaceIs('ENOUGH')),
+      seen('paused', { paused: true }),
+      {},
+      RESUME_WITH_SPACE,
+    ],
+    [
+      'space again after an error of QEMU',
+      jobOf(RUNNING, READY, pivot(), NO_SPACE, spaceIs('ENOUGH')),
+      seen('standby', { ioStatus: 'nospace' }),
+      {},
+      RESUME_WITH_SPACE,
+    ],
+    [
+      'space again, and a client has paused it meanwhile',
+      jobOf(RUNNING, NO_SPACE, { entry: 'pause-requested' }, NO_SPACE, spaceIs('ENOUGH')),
+      seen('paused', { ioStatus: 'nospace' }),
+      {},
+      WAIT,
+    ],
+    [
+      'space again, and it is cancelled',
+      jobOf(RUNNING, NO_SPACE, CANCEL, spaceIs('ENOUGH')),
+      seen('paused', { ioStatus: 'nospace' }),
+      {},
+      END_BY_FORCE,
+    ],
+    [
+      'no pivot by itself while the space is used up',
+      jobWith({ options: { onReady: 'PIVOT' } }, RUNNING, READY, spaceIs('FULL')),
+      seen('ready'),
+      { pause: true },
+      WAIT,
     ],
     ['out of space still', jobOf(RUNNING, NO_SPACE), seen('paused', { ioStatus: 'nospace' }), {}, WAIT],
     ['space again', jobOf(RUNNING, NO_SPACE), seen('running'), {}, record({ entry: 'resumed' })],
@@ -1254,6 +1322,13 @@ describe('the table', () => {
       'cancel-requested',
     ],
     ['running', jobOf(RUNNING), seen('running', { speedBytesPerSecond: 77 }), {}, 'speed'],
+    [
+      'paused for space, by no client; `space` ENOUGH is recorded',
+      jobOf(RUNNING, NO_SPACE, spaceIs('ENOUGH')),
+      seen('paused', { ioStatus: 'nospace' }),
+      {},
+      'job-resume',
+    ],
     ['CANCELLING', cancelling(), seen('aborting'), {}, 'wait'],
     ['CANCELLING, not by force', cancelling(), leaving, {}, 'wait'],
     ['CANCELLING, not by force', jobOf(RUNNING, READY, USER, CANCEL), paused, {}, 'job-resume'],
@@ -1282,6 +1357,7 @@ describe('the table', () => {
     ['PIVOTING', pivoting(HELD), held, {}, 'job-complete'],
     ['another limit or a pause is requested', slower, seen('waiting'), {}, 'change-refused'],
     ['another limit or a pause is requested', slower, seen('running'), {}, 'block-job-set-speed'],
+    ['RUNNING, READY; `space` FULL is recorded', jobOf(RUNNING, spaceIs('FULL')), seen('running'), {}, 'job-pause'],
     ['RUNNING, READY', jobOf(RUNNING), leaving, {}, 'wait'],
     [
       'READY, `config_owner` EXTERNAL, and `on_ready` is not FINISH; the gate is not open',

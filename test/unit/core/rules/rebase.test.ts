@@ -20,6 +20,7 @@ const REQUEST: RebaseRequest = {
   base: '/copies/x',
   flags: [],
   bandwidth: 0n,
+  overcommit: false,
   requestId: '',
   validateOnly: false,
   planEtag: '',
