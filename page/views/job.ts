@@ -30,7 +30,19 @@ import {
   when,
 } from '../parts.ts';
 import { reasonIn } from '../reasons.ts';
-import { bytes, clock, CONTENTS, EVIDENCE, isEnded, KINDS, moment, percent, rate, spaceInWords, stateWord } from '../words.ts';
+import {
+  bytes,
+  CONTENTS,
+  clock,
+  EVIDENCE,
+  isEnded,
+  KINDS,
+  moment,
+  percent,
+  rate,
+  spaceInWords,
+  stateWord,
+} from '../words.ts';
 import { timeLeft } from './jobs.ts';
 
 export function jobView(opened: OpenedJob, live: Live): Child[] {

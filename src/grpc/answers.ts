@@ -22,7 +22,6 @@ import {
   type Job as JobMessage,
   type JobOptions,
   JobSpace_Level,
-  type JobSpace as SpaceMessage,
   type NbdDestination,
   OnNoSpace,
   OnReady,
@@ -31,6 +30,7 @@ import {
   PauseReason,
   type PivotGate,
   type Progress as ProgressMessage,
+  type JobSpace as SpaceMessage,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 import type { Leftover, PlannedJob, ReclaimResult, Started } from '../core/block-jobs.ts';

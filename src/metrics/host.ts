@@ -96,7 +96,9 @@ export class HostMeters implements Observer {
   #lookAtEach(meters: Meters, look: () => Promise<HostFigures>): void {
     const jobs = meters.gauge('jobs', 'Jobs that have not ended, by kind and state.', ['kind', 'state']);
     const paused = meters.gauge('jobs_paused', 'Jobs that are paused, by reason.', ['reason']);
-    const spaces = meters.gauge('jobs_space', 'Jobs that have not ended, by the space at their destination.', ['level']);
+    const spaces = meters.gauge('jobs_space', 'Jobs that have not ended, by the space at their destination.', [
+      'level',
+    ]);
     const free = meters.gauge(
       'destination_free_bytes',
       'Free bytes of the fullest file system with the destination of a running copy; absent if there is none.',

@@ -70,6 +70,7 @@ export class Callers {
           shallow: what === 'shallow copy',
           onReady,
           onNoSpace: OnNoSpace.ON_NO_SPACE_FAIL,
+          overcommit: true,
           granularityBytes: 4096n,
           bandwidthBytesPerSecond: limit,
         });

@@ -549,6 +549,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         disk: { domain: 'vm', disk: 'full0' },
         destination: { target: file(path), format: name === 'raw' ? RAW : QCOW2 },
         onNoSpace,
+        overcommit: true,
         bandwidthBytesPerSecond: SLOW,
       });
       await service.setSpeed(job.id, 0n);
@@ -585,7 +586,6 @@ describe.skipIf(needs('qemu'))('bad input', () => {
           expect(existsSync(path)).toBe(false);
         } else {
           await run('mount', ['-o', 'remount,size=64m', small.path]);
-          await qemu.admin.execute('block-job-resume', { device: id });
           const ready = await service.until(id, 'STATE_READY');
           expect(ready.job?.pauseReason).toBe(PauseReason.PAUSE_REASON_UNSPECIFIED);
           const job = await service.abort({ job: byId(id) });

@@ -38,6 +38,7 @@ async function bench(): Promise<Bench> {
         disk: { domain: 'vm', disk: 'vd0' },
         destination: { target: { $case: 'file', value: join(folder, 'copy.qcow2') } },
         bandwidthBytesPerSecond: bandwidth,
+        overcommit: true,
       });
       return job.id;
     },

@@ -3,9 +3,9 @@
  * fills up pauses the job before QEMU finds no space, and the job goes on by itself when there is room. The guest sees
  * nothing of it.
  */
-import { readdir, rm, statfs, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, rm, statfs, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
   ImageFormat,
@@ -38,6 +38,8 @@ const DISKS = [
 ];
 /** 16 MiB of it come at once. */
 const SLOWLY = { bandwidthBytesPerSecond: BigInt(4 * MIB) };
+/** The loop devices. */
+const DEVICES = ['--allow-destination', '/dev'];
 const NUMBER = /^[1-9][0-9]*$/;
 
 type Options = Partial<Omit<StartCopyRequest, 'disk' | 'destination'>>;
@@ -53,12 +55,15 @@ async function start(disk: number, path: string, options: Options = {}): Promise
   return (await rig.service.startCopy(requestOf(disk, path, options))).id;
 }
 
-/** Takes the space of a file system, except for so many bytes. */
+/** Takes the space of a file system, except for so many bytes; a copy may take some of it meanwhile. */
 async function fillUpTo(folder: string, leaveBytes: number): Promise<string> {
-  const { bavail, bsize } = await statfs(folder);
   const path = join(folder, 'filler');
-  await writeFile(path, Buffer.alloc(Math.max(0, bavail * bsize - leaveBytes), 1));
-  return path;
+  const piece = Buffer.alloc(MIB, 1);
+  for (;;) {
+    const { bavail, bsize } = await statfs(folder);
+    if (bavail * bsize < leaveBytes) return path;
+    await appendFile(path, piece);
+  }
 }
 
 /** The event that shows the job like this; it may be in the past. */
@@ -106,10 +111,17 @@ async function expectUnharmed(id: string, disk: number): Promise<void> {
 
 describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destination', () => {
   beforeAll(async () => {
-    rig = await Rig.start({ disks: DISKS, append: `${LOAD} gw${GROWING}.ws=2` });
+    rig = await Rig.start({ disks: DISKS, append: `${LOAD} gw${GROWING}.ws=2`, args: DEVICES });
   });
   afterAll(async () => {
     await rig?.[Symbol.asyncDispose]();
+  });
+
+  /** A test that fails leaves the disk to the next one. */
+  afterEach(async () => {
+    for (const { id, endTime } of (await rig.service.listJobs()).jobs) {
+      if (endTime === undefined) await rig.service.abort({ job: byId(id), force: true });
+    }
   });
 
   test('a start that does not fit is refused with both numbers, and leaves nothing', async () => {
@@ -142,7 +154,10 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     const job = await seen(id, ({ state }) => state === Job_State.STATE_READY);
     expect(job.space).toMatchObject({ level: JobSpace_Level.LEVEL_ENOUGH, overcommit: false });
     const { blocks, bavail, bsize } = await statfs(small.path);
-    expect(Math.abs((blocks - bavail) * bsize - needed)).toBeLessThan(MIB);
+    const taken = (blocks - bavail) * bsize;
+    expect(taken).toBeLessThanOrEqual(needed);
+    // The overlay hides a part of the image below it.
+    expect(taken).toBeGreaterThan(needed - 8 * MIB);
     await endedWell(id, FULL, path);
   });
 
@@ -151,8 +166,8 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     const path = join(small.path, 'copy');
     const stops = rig.guestStops();
     const id = await start(FULL, path, SLOWLY);
-    const filler = await fillUpTo(small.path, 20 * MIB);
-    expect((await told(id, JobSpace_Level.LEVEL_FULL)).space?.freeBytes).toBeLessThanOrEqual(20 * MIB);
+    const filler = await fillUpTo(small.path, 24 * MIB);
+    expect((await told(id, JobSpace_Level.LEVEL_FULL)).space?.freeBytes).toBeLessThanOrEqual(24 * MIB);
     expect(await paused(id)).toMatchObject({ state: Job_State.STATE_RUNNING });
     expect(hadErrors(id)).toBe(false);
     await rig.vm.work(FULL, 64);
@@ -179,7 +194,7 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     await using small = await smallFileSystem(rig.folder, 128);
     const path = join(small.path, 'copy');
     const id = await start(FULL, path, SLOWLY);
-    const filler = await fillUpTo(small.path, 20 * MIB);
+    const filler = await fillUpTo(small.path, 24 * MIB);
     await paused(id);
     await rig.restart();
     expect((await rig.service.getInfo(id)).pauseReason).toBe(PauseReason.PAUSE_REASON_NO_SPACE);
@@ -192,7 +207,7 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     await using small = await smallFileSystem(rig.folder, 128);
     const path = join(small.path, 'copy');
     const id = await start(FULL, path, SLOWLY);
-    const filler = await fillUpTo(small.path, 20 * MIB);
+    const filler = await fillUpTo(small.path, 24 * MIB);
     await paused(id);
     await rig.service.pause(id);
     await rm(filler);

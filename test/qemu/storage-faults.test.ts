@@ -63,7 +63,13 @@ async function folder(): Promise<string> {
 async function start(disk: number, target: Target, options: Options = {}): Promise<string> {
   const ref = { domain: 'web1', disk: rig.vm.deviceId(disk) };
   const format = target?.$case === 'file' ? ImageFormat.IMAGE_FORMAT_QCOW2 : ImageFormat.IMAGE_FORMAT_UNSPECIFIED;
-  const { id } = await rig.service.startCopy({ disk: ref, destination: { target, format }, ...options });
+  const { id } = await rig.service.startCopy({
+    disk: ref,
+    destination: { target, format },
+    // Their space is small on purpose.
+    overcommit: true,
+    ...options,
+  });
   return id;
 }
 

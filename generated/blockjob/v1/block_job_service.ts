@@ -6524,7 +6524,7 @@ export const BlockJobServiceService = {
    * DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU,
    * PATH_REPLACED, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND,
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
-   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED.
+   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW.
    *
    * Idempotent with a request_id. Without a request_id, a repetition is refused with BLOCK_COPY_ACTIVE while the job
    * runs. After the end of the job, a repetition may start a second job.
@@ -6723,8 +6723,8 @@ export const BlockJobServiceService = {
    * with `force`.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED if pivot
-   * is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED and SPACE_LOW
+   * if pivot is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
    * refused with JOB_ENDED.
    *
    * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it
@@ -6848,7 +6848,7 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU,
    * PATH_REPLACED, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND,
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
-   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED.
+   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW.
    *
    * Idempotent with a request_id. Without a request_id, a repetition is refused with BLOCK_COPY_ACTIVE while the job
    * runs. After the end of the job, a repetition may start a second job.
@@ -6983,8 +6983,8 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * with `force`.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED if pivot
-   * is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED and SPACE_LOW
+   * if pivot is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
    * refused with JOB_ENDED.
    *
    * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it
@@ -7067,7 +7067,7 @@ export interface BlockJobServiceClient extends Client {
    * DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU,
    * PATH_REPLACED, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND,
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
-   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED.
+   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW.
    *
    * Idempotent with a request_id. Without a request_id, a repetition is refused with BLOCK_COPY_ACTIVE while the job
    * runs. After the end of the job, a repetition may start a second job.
@@ -7314,8 +7314,8 @@ export interface BlockJobServiceClient extends Client {
    * with `force`.
    *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING and DESTINATION_MOVED if pivot
-   * is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED and SPACE_LOW
+   * if pivot is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
    * refused with JOB_ENDED.
    *
    * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it

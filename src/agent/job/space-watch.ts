@@ -86,15 +86,13 @@ export class SpaceWatch implements Disposable {
     this.#looking.add(place);
     const { logger } = this.#options;
     void this.#tellAll(place, logs)
-      .catch((error: unknown) => logger.info({ err: error, place }, 'The space at a destination is not known'))
+      .catch((error: unknown) => logger.debug({ err: error, place }, 'The space at a destination is not known'))
       .finally(() => this.#looking.delete(place));
   }
 
   async #tellAll(place: string, logs: readonly JobLog[]): Promise<void> {
     const before = this.#free.get(place);
-    const [first] = logs;
-    const file = first?.job.destinationFile;
-    const free = file === undefined ? undefined : await freeBytes(dirname(file.path));
+    const free = await freeAt(logs);
     if (free !== undefined) this.#free.set(place, free);
     const takenBytes = free === undefined || before === undefined ? 0 : Math.max(0, before - free);
     await Promise.all(logs.map(async (log) => await this.#tell(log, await this.#roomOf(log, free), takenBytes)));
@@ -107,8 +105,8 @@ export class SpaceWatch implements Disposable {
       const isHeader = destination?.format === 'QCOW2' && destination.target?.kind === 'block-device';
       return isHeader ? await this.#onDevice(log, destination.path) : NOT_KNOWN;
     }
-    const allocated = await allocatedBytes(file);
-    // Another file has its name: nothing follows from that one.
+    const allocated = await allocatedBytes(file).catch(() => undefined);
+    // It has moved, or another file has its name: nothing follows from that one.
     return allocated === undefined ? undefined : { freeBytes: free, allocatedBytes: allocated };
   }
 
@@ -157,6 +155,16 @@ export class SpaceWatch implements Disposable {
   [Symbol.dispose](): void {
     this.#timer?.[Symbol.dispose]();
   }
+}
+
+/** By the first of these files whose folder is still there. Undefined for a device or an export. */
+async function freeAt(logs: readonly JobLog[]): Promise<number | undefined> {
+  for (const { job } of logs) {
+    const file = job.destinationFile;
+    const free = file && (await freeBytes(dirname(file.path)).catch(() => undefined));
+    if (free !== undefined) return free;
+  }
+  return undefined;
 }
 
 /** Copies in QEMU: a start is not paused, and a job that has concluded writes nothing. */

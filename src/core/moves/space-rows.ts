@@ -34,10 +34,10 @@ interface Space {
 
 const isWaiting = ({ job }: Space) => job.pauseReason === 'NO_SPACE';
 
-const mayPause = ({ job }: Space) =>
-  job.accepted.options.onNoSpace === 'PAUSE' &&
-  (job.state === 'RUNNING' || job.state === 'READY') &&
-  job.pauseReason === undefined;
+function mayPause({ accepted: { options }, state, pauseReason }: Job): boolean {
+  const isAtWork = state === 'RUNNING' || state === 'READY';
+  return options.onNoSpace === 'PAUSE' && isAtWork && pauseReason === undefined;
+}
 
 const isBelow = (bytes: number, needed: number, { mostBytes }: Space) => bytes < Math.min(needed, mostBytes);
 
@@ -54,7 +54,7 @@ const KNOWN: Written<Space, SpaceLevel> = {
   'paused, no space | the rest fits | ENOUGH; later each time that QEMU finds no space all the same': (s) =>
     isWaiting(s) && fits(s) && s.hasWaited && 'ENOUGH',
   'running, may be paused | the reserve is used up before the next look | FULL': (s) =>
-    mayPause(s) && isBelow(s.freeNextBytes, RESERVE_BYTES, s) && 'FULL',
+    mayPause(s.job) && isBelow(s.freeNextBytes, RESERVE_BYTES, s) && 'FULL',
   'running | the rest and the reserve do not fit | LOW': (s) =>
     !isWaiting(s) && isBelow(s.freeBytes, s.restBytes + RESERVE_BYTES, s) && 'LOW',
   'running | the rest fits | ENOUGH': (s) => !isWaiting(s) && fits(s) && 'ENOUGH',
@@ -64,6 +64,8 @@ export const SPACE_ROWS = inOrder(KNOWN);
 
 /** The entry that a look leads to; undefined if nothing has changed. The levels act by rows of core/moves/next-move. */
 export function spaceNews(job: Job, seen: SpaceSeen): Extract<EntryBody, { entry: 'space' }> | undefined {
+  // QEMU may have made the pause already: it is recorded first, or it would look like that of a client.
+  if (job.space?.level === 'FULL' && mayPause(job)) return undefined;
   const { freeBytes, waitedMs } = seen;
   const neededBytes = restOf(job, seen);
   const hasWaited = waitedMs >= waitMs(job, freeBytes !== undefined);

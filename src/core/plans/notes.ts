@@ -4,8 +4,8 @@ import type { Accepted } from '../job/journal-entry.ts';
 import { onShared } from '../job/outcome.ts';
 import { isGated } from '../job/pivot-gate.ts';
 import { willBeReused } from '../job/reuse.ts';
-import { LEAST_BUFFER_BYTES } from '../job-options.ts';
 import { spaceForStart } from '../job/space.ts';
+import { LEAST_BUFFER_BYTES } from '../job-options.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
 
 export function notesOf(

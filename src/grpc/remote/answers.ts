@@ -21,6 +21,7 @@ import {
   type JobEvent as JobEventMessage,
   JobKind,
   type Job as JobMessage,
+  JobSpace_Level,
   OnNoSpace,
   OnReady,
   type JobOptions as OptionsMessage,
@@ -29,7 +30,6 @@ import {
   PauseReason,
   type PivotGate,
   type Progress as ProgressMessage,
-  JobSpace_Level,
   type JobSpace as SpaceMessage,
   WriteMode,
 } from '../../../generated/blockjob/v1/job.ts';

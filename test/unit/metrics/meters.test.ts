@@ -90,7 +90,14 @@ describe('a host', () => {
       jobs: [
         { kind: 'COPY', state: 'READY', pauseReason: undefined, space: 'ENOUGH', readyForMs, progress },
         { kind: 'COPY', state: 'RUNNING', pauseReason: 'NO_SPACE', space: 'FULL', readyForMs: undefined, progress },
-        { kind: 'PULL', state: 'STARTING', pauseReason: undefined, space: 'ENOUGH', readyForMs: undefined, progress: undefined },
+        {
+          kind: 'PULL',
+          state: 'STARTING',
+          pauseReason: undefined,
+          space: 'ENOUGH',
+          readyForMs: undefined,
+          progress: undefined,
+        },
       ],
       copiedBytes: 60,
       links: { up: 3, down: 1 },

@@ -138,9 +138,17 @@ describe('the pause of a job that waits for space', () => {
     ['is none while it pivots', [pause, READY, pivot()], { pausedByClient: false, wantsPaused: undefined }],
     ['does not fulfil a resume', [resume, noSpace], { wantsPaused: false }],
     ['ends without fulfilling a pause', [noSpace, pause, resumed], { wantsPaused: true, pausedByClient: true }],
-    ['that a client ends is not repeated before another look', [spaceIs('FULL'), noSpace, resumed], { space: undefined }],
+    [
+      'that a client ends is not repeated before another look',
+      [spaceIs('FULL'), noSpace, resumed],
+      { space: undefined },
+    ],
     ['after ENOUGH counts', [spaceIs('ENOUGH'), noSpace], { space: undefined, spaceRetries: 1 }],
-    ['after ENOUGH counts twice', [spaceIs('ENOUGH'), noSpace, spaceIs('ENOUGH'), resumed, noSpace], { spaceRetries: 2 }],
+    [
+      'after ENOUGH counts twice',
+      [spaceIs('ENOUGH'), noSpace, spaceIs('ENOUGH'), resumed, noSpace],
+      { spaceRetries: 2 },
+    ],
     ['at a full disk counts anew', [spaceIs('ENOUGH'), noSpace, spaceIs('FULL')], { spaceRetries: 0 }],
     ['that a client resumes counts anew', [spaceIs('ENOUGH'), noSpace, resume], { spaceRetries: 0 }],
   ])('%s', (_what, entries, expected) => {

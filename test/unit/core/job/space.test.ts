@@ -91,7 +91,12 @@ describe('the space for a pivot', () => {
 
 describe('the space for callers', () => {
   it('is the estimate, until another level is told', () => {
-    expect(spaceOf(job())).toEqual({ level: 'ENOUGH', neededBytes: 100 * MIB, freeBytes: 200 * MIB, overcommit: false });
+    expect(spaceOf(job())).toEqual({
+      level: 'ENOUGH',
+      neededBytes: 100 * MIB,
+      freeBytes: 200 * MIB,
+      overcommit: false,
+    });
     expect(spaceOf(job(spaceIs('FULL')))).toMatchObject({ level: 'FULL', neededBytes: 3, freeBytes: 2 });
     const bold = { space: { ...ESTIMATE, freeBytes: MIB }, options: { overcommit: true } };
     expect(spaceOf(jobWith(bold, RUNNING))).toMatchObject({ level: 'LOW', freeBytes: MIB, overcommit: true });

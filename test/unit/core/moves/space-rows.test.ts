@@ -19,6 +19,10 @@ function seen(free: number | undefined, more: Partial<SpaceSeen> = {}): SpaceSee
   return { freeBytes, allocatedBytes: 50 * MIB, takenBytes: 0, waitedMs: 0, ...more };
 }
 
+function bold(...entries: readonly EntryBody[]): Job {
+  return jobWith({ space: { ...ESTIMATE, freeBytes: MIB }, options: { overcommit: true } }, RUNNING, ...entries);
+}
+
 const NO_SPACE: EntryBody = { entry: 'paused', reason: 'NO_SPACE' };
 const USER: EntryBody = { entry: 'paused', reason: 'USER' };
 const RESUMED: EntryBody = { entry: 'resumed' };
@@ -31,6 +35,8 @@ describe('a look at the space', () => {
     ['the rest does not fit', job(), seen(50 + 15), 'LOW'],
     ['that was told', job(spaceIs('LOW')), seen(50 + 15), undefined],
     ['it fits again', job(spaceIs('LOW')), seen(50 + 16), 'ENOUGH'],
+    ['used up, and the pause is under way', job(spaceIs('FULL')), seen(100), undefined],
+    ['used up, and it pivots meanwhile', job(READY, spaceIs('FULL'), pivot()), seen(100), 'ENOUGH'],
     ['it is low again', job(spaceIs('LOW'), spaceIs('ENOUGH')), seen(20), 'LOW'],
     ['the reserve is touched', job(), seen(15), 'FULL'],
     ['the reserve will be touched before the next look', job(), seen(45, { takenBytes: 30 * MIB }), 'FULL'],
@@ -75,8 +81,6 @@ describe('a look at the space', () => {
   });
 
   it('with overcommit tells that the rest does not fit, and goes on with twice the reserve', () => {
-    const bold = (...entries: readonly EntryBody[]) =>
-      jobWith({ space: { ...ESTIMATE, freeBytes: MIB }, options: { overcommit: true } }, RUNNING, ...entries);
     expect(spaceNews(bold(), seen(40))).toBeUndefined();
     expect(spaceNews(bold(), seen(15))?.level).toBe('FULL');
     expect(spaceNews(bold(spaceIs('FULL'), NO_SPACE), seen(31))).toBeUndefined();
