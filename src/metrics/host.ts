@@ -1,7 +1,8 @@
 /** The jobs and QEMUs of one host. */
 import type { HostFigures } from '../core/figures.ts';
 import type { Job, JobState } from '../core/job/job.ts';
-import type { PauseReason, SpaceLevel } from '../core/job/journal-entry.ts';
+import type { PauseReason } from '../core/job/journal-entry.ts';
+import type { SpaceLevel } from '../core/job/space-told.ts';
 import type { DestinationContent } from '../core/job/outcome.ts';
 import { outcomeOf } from '../core/job/outcome-of.ts';
 import type { Convergence } from '../core/job/progress.ts';

@@ -77,8 +77,8 @@ describe('a copy that waits for space, after a restart', () => {
   });
 
   test.each<[what: string, entries: readonly EntryBody[]]>([
-    ['and is told', [FULL, NO_SPACE, PAUSE, NO_SPACE]],
-    ['and was about to be told', [FULL, NO_SPACE, PAUSE]],
+    ['and has its answer', [FULL, NO_SPACE, PAUSE, NO_SPACE]],
+    ['and waits for the answer', [FULL, NO_SPACE, PAUSE]],
     ['and it had space already', [FULL, NO_SPACE, PAUSE, NO_SPACE, ENOUGH]],
   ])('stays paused if a client has paused it, %s', async (_what, entries) => {
     await using it = await running();

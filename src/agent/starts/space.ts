@@ -3,7 +3,7 @@ import { dirname } from 'node:path';
 import type { BlockGraph, Image } from '../../core/disk/chain.ts';
 import { SECTOR_BYTES } from '../../core/disk/sectors.ts';
 import { fail } from '../../core/errors.ts';
-import type { SpaceEstimate } from '../../core/job/journal-entry.ts';
+import type { SpaceEstimate } from '../../core/job/space-told.ts';
 import {
   type CopiedImage,
   spaceBesides,

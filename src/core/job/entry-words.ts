@@ -1,5 +1,6 @@
 /** An entry of the journal as one line for people, in GetInfo's history and in the watch. */
 import type { Accepted, JournalEntry } from './journal-entry.ts';
+import type { SpaceTold } from './space-told.ts';
 
 export function entryInWords(entry: JournalEntry): string {
   switch (entry.entry) {
@@ -77,7 +78,7 @@ export function entryInWords(entry: JournalEntry): string {
   }
 }
 
-function spaceInWords({ level, freeBytes, neededBytes }: Extract<JournalEntry, { entry: 'space' }>): string {
+function spaceInWords({ level, freeBytes, neededBytes }: SpaceTold): string {
   if (freeBytes === undefined) return 'space: not known, trying again';
   const numbers = `${freeBytes} bytes free, ${neededBytes} needed for the rest`;
   const words = { ENOUGH: 'enough', LOW: 'low', FULL: 'used up' };

@@ -1,6 +1,7 @@
 /** A job is the fold of its journal: each entry changes it, by the one table of transitions. */
 import type { Failure } from '../errors.ts';
-import type { Accepted, EntryBody, EntryOf, Flushed, JournalEntry, PauseReason } from './journal-entry.ts';
+import type { Accepted, EntryBody, EntryOf, Flushed, JournalEntry } from './journal-entry.ts';
+import { NEVER_PAUSED, type Pauses, pausesAfter } from './pauses.ts';
 import { gateAfter, gateAllows, type PivotGate } from './pivot-gate.ts';
 import type { KnownFile, MadeFile } from './step.ts';
 import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
@@ -13,7 +14,7 @@ export const SYNC_STEP = 'sync-destination';
 /** A step of the plan and its progress. */
 export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 'UNDO_FAILED';
 
-interface AnyJob {
+interface AnyJob extends Pauses {
   readonly accepted: Accepted;
   /** The request id of the call that started it; '' for none. */
   readonly requestId: string;
@@ -29,17 +30,9 @@ interface AnyJob {
   readonly followed: { readonly at: string; readonly revision: number } | undefined;
   /** Whether that was seen after its end was requested. */
   readonly followedSinceAsked: boolean;
-  readonly pauseReason?: PauseReason | undefined;
   /** The limit in QEMU; 0 for none. */
   readonly bandwidthBytesPerSecond: number;
-  /** The requested end that is not done yet. */
-  readonly wantsPaused?: boolean | undefined;
-  /** Whether a client has paused it: it stays paused when there is space again. */
-  readonly pausedByClient: boolean;
-  /** As last told. Undefined if nothing was told, or QEMU has found no space since. */
-  readonly space?: EntryOf<'space'> | undefined;
-  /** How often QEMU found no space after ENOUGH was told, since the space was last seen to be used up. */
-  readonly spaceRetries: number;
+  /** The requested limit that is not set yet. */
   readonly wantsBandwidth?: number | undefined;
   readonly steps: ReadonlyMap<string, StepState>;
   readonly madeFile?: MadeFile | undefined;
@@ -115,8 +108,7 @@ export function begin(entry: JournalEntry): Job {
     followed: undefined,
     followedSinceAsked: false,
     bandwidthBytesPerSecond: entry.options.bandwidthBytesPerSecond,
-    pausedByClient: false,
-    spaceRetries: 0,
+    ...NEVER_PAUSED,
     steps: new Map(),
     destinationFile: entry.destination?.file,
     pivotRequested: false,
@@ -194,15 +186,11 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
     case 'followed':
       return followed(job, entry);
     case 'paused':
-      return paused(job, entry.reason);
     case 'resumed':
-      return resumed(job);
     case 'space':
-      return { space: entry, spaceRetries: entry.level === 'FULL' ? 0 : job.spaceRetries };
     case 'pause-requested':
-      return { wantsPaused: true, pausedByClient: true };
     case 'resume-requested':
-      return { wantsPaused: false, pausedByClient: false, spaceRetries: 0 };
+      return pausesAfter(job, entry);
     case 'speed-requested':
       return { wantsBandwidth: entry.bandwidthBytesPerSecond };
     case 'speed':
@@ -243,28 +231,6 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
     case 'config-recorded':
       return {};
   }
-}
-
-/** The service pauses and resumes a job for its space, too: a request for the opposite stays open then. */
-function paused(job: Job, reason: PauseReason): Partial<OwnCopy> {
-  const isInVain = reason === 'NO_SPACE' && job.space?.level === 'ENOUGH';
-  return {
-    pauseReason: reason,
-    wantsPaused: job.wantsPaused === false && reason !== 'USER' ? false : undefined,
-    pausedByClient: job.pausedByClient || reason === 'USER',
-    ...(isInVain && { space: undefined, spaceRetries: job.spaceRetries + 1 }),
-  };
-}
-
-function resumed({ wantsPaused, space }: Job): Partial<OwnCopy> {
-  const isWanted = wantsPaused === true;
-  return {
-    pauseReason: undefined,
-    wantsPaused: isWanted ? true : undefined,
-    pausedByClient: isWanted,
-    // A client has resumed it in spite of the space: it is paused again only after another look.
-    ...(space?.level === 'FULL' && { space: undefined }),
-  };
 }
 
 function followed({ intent }: Job, { seenAt, revision }: { readonly seenAt: string; readonly revision: number }) {

@@ -9,6 +9,7 @@ import type { ImageFormat, JobKind, JobOptions, PauseGuest } from '../job-option
 import type { Handover, HeaderOnDisk } from './handover.ts';
 import type { Labelled } from './labels.ts';
 import type { Outcome } from './outcome.ts';
+import type { SpaceEstimate, SpaceTold } from './space-told.ts';
 import type { KnownFile, MadeFile, Plan } from './step.ts';
 import type { UsedFile } from './used-file.ts';
 
@@ -29,19 +30,6 @@ export interface Reused {
 }
 
 export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
-
-/** ENOUGH: the rest of a copy fits. LOW: it does not, with the reserve. FULL: the reserve is used up, or soon is. */
-export type SpaceLevel = 'ENOUGH' | 'LOW' | 'FULL';
-
-/** The space at the destination of a copy at its start. */
-export interface SpaceEstimate {
-  readonly freeBytes: number;
-  /** What the copy takes besides the bytes that the destination had allocated. */
-  readonly neededBytes: number;
-  readonly allocatedBytes: number;
-  /** The most that the destination can allocate. */
-  readonly wholeBytes: number;
-}
 
 /**
  * The identity of a QEMU process. A name may be given to another process. A pid with its start time is unique as long
@@ -170,15 +158,7 @@ export type EntryBody =
   | { readonly entry: 'ready'; readonly seenAt: string }
   | { readonly entry: 'paused'; readonly reason: PauseReason }
   | { readonly entry: 'resumed' }
-  /** The space at the destination has another level. Written before the job is paused or resumed for it. */
-  | {
-      readonly entry: 'space';
-      readonly level: SpaceLevel;
-      /** What the rest of the copy takes. */
-      readonly neededBytes: number;
-      /** Undefined if it cannot be known. */
-      readonly freeBytes?: number;
-    }
+  | SpaceTold
   /** Requested, and not yet done: a service that reads this asks QEMU (again). */
   | { readonly entry: 'pause-requested' }
   | { readonly entry: 'resume-requested' }

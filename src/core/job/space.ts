@@ -1,7 +1,7 @@
 /** The space at the destination of a copy: an estimate of the bytes that it takes, and the bytes that must be free. */
 import { DEFAULT_CLUSTER_BYTES } from '../disk/image-header.ts';
 import type { Job } from './job.ts';
-import type { SpaceEstimate, SpaceLevel } from './journal-entry.ts';
+import type { SpaceEstimate, SpaceLevel } from './space-told.ts';
 
 /** Kept free, so that a copy is paused before QEMU, or another program, gets an error. */
 export const RESERVE_BYTES = 16 * 1024 * 1024;
@@ -54,7 +54,7 @@ function metadataBytes(dataBytes: number, { virtualSizeBytes, clusterSizeBytes, 
   return (1 + top + tables + counts) * cluster + (encrypted ? LUKS_BYTES : 0);
 }
 
-/** A copy into a file that has something already: what it takes besides that. */
+/** The bytes that a copy takes besides those that its destination has allocated already. */
 export function spaceBesides(
   copyBytes: number,
   { allocatedBytes, wholeBytes, topOnly }: { allocatedBytes: number; wholeBytes: number; topOnly: boolean },
@@ -70,18 +70,18 @@ export function spaceForStart({ neededBytes, allocatedBytes, wholeBytes }: Space
   return Math.min(neededBytes + RESERVE_BYTES, Math.max(0, wholeBytes - allocatedBytes));
 }
 
-/** What an image that the guest writes must have: nothing if it cannot grow. */
+/** The bytes that must be free for an image that the guest writes: 0 if it cannot grow. */
 export function spaceForGuest({ accepted: { space } }: Job, allocatedBytes: number): number {
   return Math.min(RESERVE_BYTES, Math.max(0, (space?.wholeBytes ?? Infinity) - allocatedBytes));
 }
 
-/** The level as last told. */
+/** The level as last reported. */
 export function spaceLevel({ accepted: { space: estimate }, space }: Job): SpaceLevel {
   if (space !== undefined) return space.level;
   return estimate !== undefined && spaceForStart(estimate) > estimate.freeBytes ? 'LOW' : 'ENOUGH';
 }
 
-/** For callers: as estimated at the start, or as last told. */
+/** For callers: as estimated at the start, or as last reported. */
 export interface JobSpace {
   readonly level: SpaceLevel;
   readonly neededBytes: number;

@@ -1,6 +1,6 @@
-/** What follows from a look at the space at the destination of a running copy: one table. */
+/** The consequences of a look at the destination of a running copy: one table. */
 import type { Job } from '../job/job.ts';
-import type { EntryBody, SpaceLevel } from '../job/journal-entry.ts';
+import type { SpaceLevel, SpaceTold } from '../job/space-told.ts';
 import { RESERVE_BYTES, spaceLevel } from '../job/space.ts';
 import { firstOf, inOrder, type Written } from './rows.ts';
 
@@ -12,7 +12,7 @@ const RETRY = { firstMs: SPACE_LOOK_MS, factor: 4, mostMs: 600_000 };
 export interface SpaceSeen {
   /** Undefined if it cannot be known. */
   readonly freeBytes: number | undefined;
-  /** What the destination has allocated. */
+  /** The bytes that the destination has allocated. */
   readonly allocatedBytes: number;
   /** How many bytes fewer are free than at the last look. */
   readonly takenBytes: number;
@@ -25,7 +25,7 @@ interface Space {
   readonly freeBytes: number;
   /** Free at the next look, if the copy goes on as since the last one. */
   readonly freeNextBytes: number;
-  /** What the rest of the copy takes; 0 for an older journal. */
+  /** The bytes that the rest of the copy takes; 0 for an older journal. */
   readonly restBytes: number;
   /** The most that the destination can still take. */
   readonly mostBytes: number;
@@ -63,7 +63,7 @@ const KNOWN: Written<Space, SpaceLevel> = {
 export const SPACE_ROWS = inOrder(KNOWN);
 
 /** The entry that a look leads to; undefined if nothing has changed. The levels act by rows of core/moves/next-move. */
-export function spaceNews(job: Job, seen: SpaceSeen): Extract<EntryBody, { entry: 'space' }> | undefined {
+export function spaceNews(job: Job, seen: SpaceSeen): SpaceTold | undefined {
   // QEMU may have made the pause already: it is recorded first, or it would look like that of a client.
   if (job.space?.level === 'FULL' && mayPause(job)) return undefined;
   const { freeBytes, waitedMs } = seen;

@@ -133,9 +133,9 @@ describe('the pause of a job that waits for space', () => {
   it.each<[string, EntryBody[], Partial<Job>]>([
     ['is not the pause of a client', [spaceIs('FULL'), noSpace], { pausedByClient: false, pauseReason: 'NO_SPACE' }],
     ['can become one', [noSpace, pause, noSpace], { pausedByClient: true, wantsPaused: undefined }],
-    ['is no client’s after a resume', [pause, noSpace, resume], { pausedByClient: false, wantsPaused: false }],
+    ['does not count as one after a resume', [pause, noSpace, resume], { pausedByClient: false, wantsPaused: false }],
     ['of another client is one', [{ entry: 'paused', reason: 'USER' }], { pausedByClient: true }],
-    ['is none while it pivots', [pause, READY, pivot()], { pausedByClient: false, wantsPaused: undefined }],
+    ['is forgotten for a pivot', [pause, READY, pivot()], { pausedByClient: false, wantsPaused: undefined }],
     ['does not fulfil a resume', [resume, noSpace], { wantsPaused: false }],
     ['ends without fulfilling a pause', [noSpace, pause, resumed], { wantsPaused: true, pausedByClient: true }],
     [
@@ -149,8 +149,8 @@ describe('the pause of a job that waits for space', () => {
       [spaceIs('ENOUGH'), noSpace, spaceIs('ENOUGH'), resumed, noSpace],
       { spaceRetries: 2 },
     ],
-    ['at a full disk counts anew', [spaceIs('ENOUGH'), noSpace, spaceIs('FULL')], { spaceRetries: 0 }],
-    ['that a client resumes counts anew', [spaceIs('ENOUGH'), noSpace, resume], { spaceRetries: 0 }],
+    ['at a full disk counts from the beginning', [spaceIs('ENOUGH'), noSpace, spaceIs('FULL')], { spaceRetries: 0 }],
+    ['that a client resumes counts from the beginning', [spaceIs('ENOUGH'), noSpace, resume], { spaceRetries: 0 }],
   ])('%s', (_what, entries, expected) => {
     expect(jobOf(RUNNING, ...entries)).toMatchObject(expected);
   });

@@ -90,7 +90,7 @@ describe('the space for a pivot', () => {
 });
 
 describe('the space for callers', () => {
-  it('is the estimate, until another level is told', () => {
+  it('is the estimate, until another level is reported', () => {
     expect(spaceOf(job())).toEqual({
       level: 'ENOUGH',
       neededBytes: 100 * MIB,

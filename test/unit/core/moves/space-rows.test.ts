@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../../src/core/job/job.ts';
-import type { EntryBody, SpaceLevel } from '../../../../src/core/job/journal-entry.ts';
+import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
+import type { SpaceLevel } from '../../../../src/core/job/space-told.ts';
 import { SPACE_ROWS, type SpaceSeen, spaceNews } from '../../../../src/core/moves/space-rows.ts';
 import { CANCEL, jobWith, pivot, READY, RUNNING, spaceIs } from '../stories.ts';
 
@@ -31,9 +32,9 @@ const full = (...more: readonly EntryBody[]) => job(spaceIs('FULL'), NO_SPACE, .
 describe('a look at the space', () => {
   it.each<[what: string, Job, SpaceSeen, SpaceLevel | undefined]>([
     ['all fits', job(), seen(100), undefined],
-    ['what is there already needs no room', job(), seen(50 + 16), undefined],
+    ['its present data needs no room', job(), seen(50 + 16), undefined],
     ['the rest does not fit', job(), seen(50 + 15), 'LOW'],
-    ['that was told', job(spaceIs('LOW')), seen(50 + 15), undefined],
+    ['it is low, as before', job(spaceIs('LOW')), seen(50 + 15), undefined],
     ['it fits again', job(spaceIs('LOW')), seen(50 + 16), 'ENOUGH'],
     ['used up, and the pause is under way', job(spaceIs('FULL')), seen(100), undefined],
     ['used up, and it pivots meanwhile', job(READY, spaceIs('FULL'), pivot()), seen(100), 'ENOUGH'],
@@ -44,20 +45,20 @@ describe('a look at the space', () => {
     ['READY: nothing is to come', job(READY), seen(17), undefined],
     ['READY, and the reserve is touched', job(READY), seen(15), 'FULL'],
     ['paused by a client: needs no other pause', job(USER), seen(15), 'LOW'],
-    ['on_no_space FAIL: told only', jobWith({ options: { onNoSpace: 'FAIL' } }, RUNNING), seen(15), 'LOW'],
-    ['pivoting: told only', job(READY, pivot()), seen(15), 'LOW'],
-    ['cancelling: told only', job(CANCEL), seen(15), 'LOW'],
+    ['on_no_space FAIL: reported only', jobWith({ options: { onNoSpace: 'FAIL' } }, RUNNING), seen(15), 'LOW'],
+    ['pivoting: reported only', job(READY, pivot()), seen(15), 'LOW'],
+    ['cancelling: reported only', job(CANCEL), seen(15), 'LOW'],
     ['an image that cannot grow needs none', job(), seen(0, { allocatedBytes: GIB }), undefined],
     ['an older journal: only the reserve is known', jobWith({}, RUNNING), seen(17), undefined],
     ['an older journal, and the reserve is touched', jobWith({}, RUNNING), seen(15), 'FULL'],
-    ['paused: told', full(), seen(15), undefined],
+    ['paused, as before', full(), seen(15), undefined],
     ['paused: some space is not enough', full(), seen(50 + 15), undefined],
     ['paused: the rest fits', full(), seen(50 + 16), 'ENOUGH'],
     ['paused, READY: twice the reserve', job(READY, spaceIs('FULL'), NO_SPACE), seen(31), undefined],
     ['paused, READY: twice the reserve is there', job(READY, spaceIs('FULL'), NO_SPACE), seen(32), 'ENOUGH'],
-    ['paused by QEMU: told', job(NO_SPACE), seen(15), 'FULL'],
+    ['paused by QEMU: reported', job(NO_SPACE), seen(15), 'FULL'],
     ['paused by QEMU, and there is space', job(NO_SPACE), seen(100), 'ENOUGH'],
-    ['told to go on', full(spaceIs('ENOUGH')), seen(100), undefined],
+    ['about to go on', full(spaceIs('ENOUGH')), seen(100), undefined],
     ['resumed by a client in spite of it', full(RESUMED), seen(15), 'FULL'],
     ['paused again by QEMU with space: waits', full(spaceIs('ENOUGH'), NO_SPACE), seen(100), undefined],
     ['… for 8 seconds', full(spaceIs('ENOUGH'), NO_SPACE), seen(100, { waitedMs: 8000 }), 'ENOUGH'],
@@ -67,7 +68,7 @@ describe('a look at the space', () => {
       seen(100, { waitedMs: 31_999 }),
       undefined,
     ],
-    ['not known: nothing is told', job(), seen(undefined), undefined],
+    ['not known: no report', job(), seen(undefined), undefined],
     ['not known, paused: waits', job(NO_SPACE), seen(undefined, { waitedMs: 7999 }), undefined],
     ['not known, paused: tries again', job(NO_SPACE), seen(undefined, { waitedMs: 8000 }), 'ENOUGH'],
   ])('%s', (_what, now, what, level) => {
@@ -80,7 +81,7 @@ describe('a look at the space', () => {
     expect([what(599_999), what(600_000)]).toEqual([undefined, 'ENOUGH']);
   });
 
-  it('with overcommit tells that the rest does not fit, and goes on with twice the reserve', () => {
+  it('with overcommit it goes on with twice the reserve', () => {
     expect(spaceNews(bold(), seen(40))).toBeUndefined();
     expect(spaceNews(bold(), seen(15))?.level).toBe('FULL');
     expect(spaceNews(bold(spaceIs('FULL'), NO_SPACE), seen(31))).toBeUndefined();
