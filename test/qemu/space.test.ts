@@ -5,7 +5,7 @@
  */
 import { appendFile, readdir, rm, statfs, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { StartCopyRequest } from '../../generated/blockjob/v1/block_job_service.ts';
 import {
   ImageFormat,
@@ -25,6 +25,9 @@ import { run } from '../support/real-qemu/qemu.ts';
 import { expectRight, Rig, topOf } from '../support/real-qemu/rig.ts';
 import { byId, refused } from '../support/service/caller.ts';
 
+// Each copies some MiB slowly, beside a guest that writes.
+vi.setConfig({ testTimeout: 300_000 });
+
 const LOAD = 'gw.mode=rand gw.bs=16 gw.vary=1 gw.rd=10 gw.batch=4 gw.rate=8';
 
 /** A disk full of data, to all of which the guest writes. */
@@ -36,8 +39,8 @@ const DISKS = [
   `id=${FULL},size=${FULL_MIB}M,chain=2,cache=writeback`,
   `id=${GROWING},size=128M,fill=0,cache=writeback`,
 ];
-/** 16 MiB of it come at once. */
-const SLOWLY = { bandwidthBytesPerSecond: BigInt(4 * MIB) };
+/** 16 MiB at once, every 8 seconds. */
+const SLOWLY = { bandwidthBytesPerSecond: BigInt(2 * MIB) };
 /** The loop devices. */
 const DEVICES = ['--allow-destination', '/dev'];
 const NUMBER = /^[1-9][0-9]*$/;
@@ -171,6 +174,7 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     expect(await paused(id)).toMatchObject({ state: Job_State.STATE_RUNNING });
     expect(hadErrors(id)).toBe(false);
     await rig.vm.work(FULL, 64);
+    await rig.service.setSpeed(id, 0n);
     await rm(filler);
     await rig.service.until(id, 'STATE_READY');
     expect(hadErrors(id)).toBe(false);
@@ -198,6 +202,7 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     await paused(id);
     await rig.restart();
     expect((await rig.service.getInfo(id)).pauseReason).toBe(PauseReason.PAUSE_REASON_NO_SPACE);
+    await rig.service.setSpeed(id, 0n);
     await rm(filler);
     await rig.service.until(id, 'STATE_READY');
     await endedWell(id, FULL, path);
@@ -215,6 +220,7 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     const { pauseReason } = await rig.service.getInfo(id);
     expect(pauseReason).not.toBe(PauseReason.PAUSE_REASON_UNSPECIFIED);
     expect(await rig.admin.execute('query-block-jobs')).toMatchObject([{ device: id, paused: true }]);
+    await rig.service.setSpeed(id, 0n);
     await rig.service.resume(id);
     await rig.service.until(id, 'STATE_READY');
     await endedWell(id, FULL, path);
@@ -261,6 +267,7 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     // QEMU told when the copy came near the end of the device.
     expect(rig.admin.events.some(({ event }) => event === 'BLOCK_WRITE_THRESHOLD')).toBe(true);
     expect(hadErrors(id)).toBe(false);
+    await rig.service.setSpeed(id, 0n);
     await truncate(backing, 96 * MIB);
     await run('losetup', ['--set-capacity', device.path]);
     await rig.service.until(id, 'STATE_READY');
