@@ -6,6 +6,7 @@ import {
   type Job,
   Job_State,
   JobKind,
+  JobSpace_Level,
   PauseReason,
 } from '../generated/es/blockjob/v1/job_pb.js';
 import { reasonIn } from './reasons.ts';
@@ -123,7 +124,7 @@ export interface Advice {
 
 /** Undefined if everything is normal and there is nothing to do. */
 export function adviceOn(job: Job): Advice | undefined {
-  return adviceOnPause(job) ?? adviceOnState(job) ?? adviceOnPace(job);
+  return adviceOnPause(job) ?? adviceOnSpace(job) ?? adviceOnState(job) ?? adviceOnPace(job);
 }
 
 function adviceOnPause({ pauseReason }: Job): Advice | undefined {
@@ -190,6 +191,15 @@ function adviceOnState({ id, state, pivotGate, kind, outcome, sourcePath, error 
     ]
       .filter((sentence) => sentence !== false)
       .join(' '),
+  };
+}
+
+function adviceOnSpace({ endTime, space }: Job): Advice | undefined {
+  if (endTime !== undefined || space?.level !== JobSpace_Level.LOW) return undefined;
+  return {
+    tone: 'warn',
+    title: 'The destination is getting full',
+    text: 'The rest of the copy does not fit. The job is paused before the space is used up. Free some space.',
   };
 }
 

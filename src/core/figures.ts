@@ -1,8 +1,8 @@
 /** The numbers of a host or fleet for metrics, without the name of a domain, a job, a file or a caller. */
 
 import type { PauseReason } from './job/journal-entry.ts';
-import type { SpaceLevel } from './job/space-told.ts';
 import type { Progress } from './job/progress.ts';
+import type { SpaceLevel } from './job/space-told.ts';
 import type { JobState } from './job/transitions.ts';
 import type { JobKind } from './job-options.ts';
 

@@ -2,10 +2,10 @@
 import type { HostFigures } from '../core/figures.ts';
 import type { Job, JobState } from '../core/job/job.ts';
 import type { PauseReason } from '../core/job/journal-entry.ts';
-import type { SpaceLevel } from '../core/job/space-told.ts';
 import type { DestinationContent } from '../core/job/outcome.ts';
 import { outcomeOf } from '../core/job/outcome-of.ts';
 import type { Convergence } from '../core/job/progress.ts';
+import type { SpaceLevel } from '../core/job/space-told.ts';
 import type { JobKind } from '../core/job-options.ts';
 import type { Doing, Observer } from '../lib/observer.ts';
 import { each, type Meters, secondsFrom } from './meters.ts';

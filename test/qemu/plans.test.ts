@@ -224,7 +224,7 @@ describe('a plan', () => {
       { wish: 16_777_215n, notes: [expect.stringContaining('buffer_bytes 16777215 is raised to 16777216')] },
     ]) {
       const plan = await planned(wish);
-      expect(plan.notes).toEqual(notes);
+      expect(plan.notes.filter((note) => !note.startsWith('needs about'))).toEqual(notes);
       expect(plan.options?.bufferBytes).toBe(16_777_216n);
     }
   });

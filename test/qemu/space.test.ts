@@ -151,7 +151,7 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     await using small = await smallFileSystem(rig.folder, 128);
     const path = join(small.path, 'copy');
     const { notes } = await rig.service.planOf('startCopy', StartCopyRequest.fromPartial(requestOf(FULL, path)));
-    const note = notes.map((text) => /^needs about (\d+) bytes .* where (\d+) are free$/.exec(text)).find(Boolean);
+    const note = notes.map((text) => /^needs about (\d+) bytes at the destination$/.exec(text)).find(Boolean);
     const needed = Number(present(note?.[1]));
     const id = await start(FULL, path);
     const job = await seen(id, ({ state }) => state === Job_State.STATE_READY);

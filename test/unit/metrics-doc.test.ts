@@ -62,7 +62,19 @@ test('docs/metrics.md lists the metrics of an agent and of a gateway, with type 
 
 test('no label can name a domain, a job, a path or a caller', () => {
   const labels = new Set([metersOf('agent'), metersOf('gateway')].flatMap((meters) => labelsOf(meters)));
-  const bounded = ['code', 'command', 'convergence', 'kind', 'level', 'method', 'mode', 'outcome', 'reason', 'state', 'version'];
+  const bounded = [
+    'code',
+    'command',
+    'convergence',
+    'kind',
+    'level',
+    'method',
+    'mode',
+    'outcome',
+    'reason',
+    'state',
+    'version',
+  ];
   expect([...labels].toSorted()).toEqual(bounded);
 });
 

@@ -3,7 +3,6 @@ import { dirname } from 'node:path';
 import type { BlockGraph, Image } from '../../core/disk/chain.ts';
 import { SECTOR_BYTES } from '../../core/disk/sectors.ts';
 import { fail } from '../../core/errors.ts';
-import type { SpaceEstimate } from '../../core/job/space-told.ts';
 import {
   type CopiedImage,
   spaceBesides,
@@ -12,6 +11,7 @@ import {
   spaceOfWhole,
   type TakenImage,
 } from '../../core/job/space.ts';
+import type { SpaceEstimate } from '../../core/job/space-told.ts';
 import type { CopyDestination, CopySource } from '../../core/plans/copy-ends.ts';
 import { lookAt, withOurErrors } from '../files/place.ts';
 import { freeBytes } from '../files/room.ts';

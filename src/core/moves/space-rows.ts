@@ -1,7 +1,7 @@
 /** The consequences of a look at the destination of a running copy: one table. */
 import type { Job } from '../job/job.ts';
-import type { SpaceLevel, SpaceTold } from '../job/space-told.ts';
 import { RESERVE_BYTES, spaceLevel } from '../job/space.ts';
+import type { SpaceLevel, SpaceTold } from '../job/space-told.ts';
 import { firstOf, inOrder, type Written } from './rows.ts';
 
 /** How often to look while a copy runs. */

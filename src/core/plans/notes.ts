@@ -39,9 +39,9 @@ export function notesOf(
   }
   if (accepted.space !== undefined) {
     const { freeBytes, neededBytes } = accepted.space;
-    const beyond = options.overcommit === true && spaceForStart(accepted.space) > freeBytes;
-    const then = beyond ? '; the job waits when the space is used up' : '';
-    notes.push(`needs about ${neededBytes} bytes at the destination, where ${freeBytes} are free${then}`);
+    const lacks = spaceForStart(accepted.space) > freeBytes;
+    const then = lacks ? `, where ${freeBytes} are free: the job waits when the space is used up` : '';
+    notes.push(`needs about ${neededBytes} bytes at the destination${then}`);
   }
   for (const { path, sharedStorage } of options.deleteCommitted ? committed : []) {
     if (sharedStorage !== undefined) notes.push(`deletes ${path}; ${onShared(sharedStorage)}`);

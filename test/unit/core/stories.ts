@@ -3,8 +3,8 @@ import type { Leftover } from '../../../src/core/block-jobs.ts';
 import type { Handover } from '../../../src/core/job/handover.ts';
 import { fold, type Job, type JobState } from '../../../src/core/job/job.ts';
 import type { Accepted, EntryBody, JournalEntry } from '../../../src/core/job/journal-entry.ts';
-import type { SpaceLevel } from '../../../src/core/job/space-told.ts';
 import { outcomeOf } from '../../../src/core/job/outcome-of.ts';
+import type { SpaceLevel } from '../../../src/core/job/space-told.ts';
 import type { MadeFile } from '../../../src/core/job/step.ts';
 import { type JobOptions, plainOptions } from '../../../src/core/job-options.ts';
 

@@ -8,12 +8,13 @@ import {
   Job_State,
   JobKind,
   JobSchema,
+  JobSpace_Level,
   PauseReason,
 } from '../../../generated/es/blockjob/v1/job_pb.js';
 import { ErrorInfoSchema } from '../../../generated/es/google/rpc/error_details_pb.js';
 import { adviceOn } from '../../../page/advice.ts';
 import { History } from '../../../page/history.ts';
-import { ago, bytes, duration, percent, rate, stateWord } from '../../../page/words.ts';
+import { ago, bytes, duration, percent, rate, spaceInWords, stateWord } from '../../../page/words.ts';
 
 const KIB = 1024;
 
@@ -72,6 +73,15 @@ describe('advice', () => {
     expect(adviceOn(job({ progress: { convergence: Convergence.DIVERGING } }))?.tone).toBe('warn');
     expect(adviceOn(job({ state: Job_State.READY }))?.tone).toBe('good');
     expect(adviceOn(job({ state: Job_State.UNRESOLVED }))?.text).toContain('delete nothing');
+  });
+
+  test('is given for space that is low, and not after the end', () => {
+    const low = { space: { level: JobSpace_Level.LOW, neededBytes: 2048n, freeBytes: 1024n } };
+    expect(adviceOn(job(low))?.title).toContain('full');
+    expect(adviceOn(job({ ...low, state: Job_State.CANCELLED, endTime: timestampFromMs(0) }))).toBeUndefined();
+    expect(adviceOn(job({ space: { level: JobSpace_Level.ENOUGH } }))).toBeUndefined();
+    expect(spaceInWords(job(low))).toBe('needs 2.00 KiB more, free 1.00 KiB');
+    expect(spaceInWords(job({ space: { level: JobSpace_Level.ENOUGH } }))).toBe('');
   });
 
   test('says of the guest only what is known', () => {

@@ -804,11 +804,14 @@ describe('whatever a job is, QEMU says, and was asked,', () => {
     ).toEqual([]);
   });
 
-  it('QEMU is told to do nothing but end a cancelled job, complete a pivot, stop and continue its guest', () => {
+  it('QEMU is told to do nothing but end a cancelled job, complete a pivot, pause and resume a job for its space, stop and continue its guest', () => {
     expect(
       except((one) => {
         const command = commandOf(one)?.execute;
         if (command === undefined) return true;
+        const { state, space, pauseReason, pausedByClient } = one.job;
+        if (command === 'job-pause') return ['RUNNING', 'READY'].includes(state) && space?.level === 'FULL';
+        if (command === 'job-resume' && space?.level === 'ENOUGH') return pauseReason === 'NO_SPACE' && !pausedByClient;
         return one.job.state === 'CANCELLING'
           ? ['job-cancel', 'block-job-cancel'].includes(command)
           : one.job.state === 'PIVOTING' && command === 'job-complete';
