@@ -124,7 +124,7 @@ export interface Advice {
 
 /** Undefined if everything is normal and there is nothing to do. */
 export function adviceOn(job: Job): Advice | undefined {
-  return adviceOnPause(job) ?? adviceOnSpace(job) ?? adviceOnState(job) ?? adviceOnPace(job);
+  return adviceOnPause(job) ?? adviceOnSpace(job) ?? adviceOnPace(job) ?? adviceOnState(job);
 }
 
 function adviceOnPause({ pauseReason }: Job): Advice | undefined {
@@ -204,10 +204,12 @@ function adviceOnSpace({ endTime, space }: Job): Advice | undefined {
 }
 
 function adviceOnPace({ state, progress }: Job): Advice | undefined {
-  if (state !== Job_State.RUNNING || progress?.convergence !== Convergence.DIVERGING) return undefined;
+  const { convergence = Convergence.UNSPECIFIED, reason = '' } = progress ?? {};
+  const isWaiting = [Job_State.RUNNING, Job_State.READY, Job_State.PIVOTING].includes(state);
+  if (!isWaiting || ![Convergence.STALLED, Convergence.DIVERGING].includes(convergence)) return undefined;
   return {
     tone: 'warn',
-    title: 'The guest writes faster than the job copies',
-    text: 'The job will not become READY at this rate. Raise its speed (SetSpeed), or start it again with write_mode BLOCKING.',
+    title: 'The copy does not catch up with the guest',
+    text: `The job ${reason || 'will not end at this rate'}. docs/will-my-copy-end.md explains what helps.`,
   };
 }

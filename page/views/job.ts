@@ -99,6 +99,7 @@ function progressOf(job: Job, now: Job): HTMLElement {
         ['Speed', progress && rate(progress.bytesPerSecond)],
         ['Guest writes', progress && rate(progress.dirtyBytesPerSecond)],
         ['Time left', isOld ? '–' : timeLeft(now)],
+        ['Verdict', progress?.reason],
         ['Limit', limit === 0n ? 'none' : rate(limit)],
         ['Space', spaceInWords(now)],
       ],

@@ -180,16 +180,15 @@ function runningRow(job: Job, now: Job): HTMLElement {
 }
 
 export function timeLeft({ state, progress }: Job): string {
-  if (state === Job_State.READY) return 'in step';
   if (state === Job_State.PIVOTING || state === Job_State.CANCELLING) return 'ending';
-  if (progress?.eta !== undefined) return duration(Number(progress.eta.seconds) + progress.eta.nanos / 1e9);
   switch (progress?.convergence) {
+    case Convergence.SETTLED:
+      return 'in step';
     case Convergence.STALLED:
-      return 'stalled';
     case Convergence.DIVERGING:
-      return 'never at this rate';
+      return progress.demandBytesPerSecond > 0n ? 'never at this rate' : 'stalled';
     default:
-      return '–';
+      return progress?.eta === undefined ? '–' : duration(Number(progress.eta.seconds) + progress.eta.nanos / 1e9);
   }
 }
 

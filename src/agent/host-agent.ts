@@ -28,6 +28,7 @@ import { Progresses } from './job/progresses.ts';
 import type { Change } from './job/request-change.ts';
 import { endedAs } from './job/request-end.ts';
 import { SpaceWatch } from './job/space-watch.ts';
+import { Sampler } from './job/sampler.ts';
 import { WhoseJobs } from './job/whose-jobs.ts';
 import type { EndedJob } from './journal/ended-job.ts';
 import type { JobLog } from './journal/job-log.ts';
@@ -48,6 +49,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   readonly #progresses: Progresses;
   readonly #views: JobViews;
   readonly #jobs: JobTable;
+  readonly #sampler: Sampler;
   readonly #whose: WhoseJobs;
   readonly #starts: Starts;
   readonly #requests: JobRequests;
@@ -86,6 +88,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     this.#jobs = new JobTable({ ...options, progresses: this.#progresses, onRefused });
     const active = () => this.#jobs.known.active;
     this.#space = new SpaceWatch({ active, machines: options.machines, logger: options.logger });
+    this.#sampler = new Sampler({ ...options, progresses: this.#progresses, active: () => this.#jobs.known.active });
     this.#views = new JobViews(options.machines, this.#progresses, this.#jobs);
     this.#whose = new WhoseJobs(options.owners, this.#jobs);
     this.#starts = new Starts({ ...options, jobs: this.#jobs });
@@ -212,6 +215,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   /** Jobs continue in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {
     this.#space[Symbol.dispose]();
+    this.#sampler[Symbol.dispose]();
     await this.#jobs.close();
     await this.#machines.close();
     await this.#indexSaved;

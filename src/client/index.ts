@@ -91,6 +91,7 @@ export {
   PauseGuest,
   PauseReason,
   Progress,
+  Progress_Phase,
   SafeToDelete,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';

@@ -1,10 +1,11 @@
 /** The jobs and QEMUs of one host. */
 import type { HostFigures } from '../core/figures.ts';
+import type { Convergence } from '../core/job/convergence.ts';
 import type { Job, JobState } from '../core/job/job.ts';
 import type { PauseReason } from '../core/job/journal-entry.ts';
 import type { DestinationContent } from '../core/job/outcome.ts';
 import { outcomeOf } from '../core/job/outcome-of.ts';
-import type { Convergence } from '../core/job/progress.ts';
+
 import type { SpaceLevel } from '../core/job/space-told.ts';
 import type { JobKind } from '../core/job-options.ts';
 import type { Doing, Observer } from '../lib/observer.ts';

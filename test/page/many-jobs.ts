@@ -206,6 +206,12 @@ export class ManyJobs {
         dirtyBytesPerSecond,
         etaMs: isReady || isPaused || isDiverging ? undefined : Math.round((1000 * remainingBytes) / bytesPerSecond),
         convergence: isReady ? 'SETTLED' : isDiverging ? 'DIVERGING' : isPaused ? 'STALLED' : 'CONVERGING',
+        floorBytes: isDiverging ? endBytes / 2 : 0,
+        demandBytesPerSecond: dirtyBytesPerSecond,
+        guestBytesPerSecond: dirtyBytesPerSecond,
+        guestWriteBytes: 65_536,
+        phase: isReady ? 'FOLLOWING' : 'COPYING',
+        reason: isDiverging ? 'will not end at this rate: the guest writes 420.0 MiB/s in blocks of 64 KiB' : '',
         sampleTime: new Date().toISOString(),
       },
     };

@@ -534,21 +534,19 @@ export function acceptToJSON(object: Accept): string {
 
 /** Whether a job will reach its end at the present rates. */
 export const Convergence = {
-  /** CONVERGENCE_UNSPECIFIED - Not known before two samples. */
+  /** CONVERGENCE_UNSPECIFIED - Not known: before two windows of two seconds each, and while QEMU reports no amount. */
   CONVERGENCE_UNSPECIFIED: 0,
-  /** CONVERGENCE_CONVERGING - The remaining bytes decrease. eta is set. */
+  /** CONVERGENCE_CONVERGING - The remaining bytes will be gone. eta is set. */
   CONVERGENCE_CONVERGING: 1,
   /**
-   * CONVERGENCE_STALLED - The remaining bytes stay about the same: the job is paused, the storage does not answer, or the guest writes about
-   * as fast as the job copies.
+   * CONVERGENCE_STALLED - The job will not become READY, or not be in step again: it is paused, the storage does not answer, or the guest
+   * dirties more than the job copies. The remaining bytes stay about the same, or fall to floor_bytes. A change of the
+   * rates is necessary; Progress.reason has a proposal, and docs/will-my-copy-end.md explains all of them.
    */
   CONVERGENCE_STALLED: 2,
-  /**
-   * CONVERGENCE_DIVERGING - The remaining bytes increase: the guest writes faster than the job copies. The job will not become READY at these
-   * rates. Raise the speed (SetSpeed), or start again with write_mode BLOCKING or a smaller granularity.
-   */
+  /** CONVERGENCE_DIVERGING - As STALLED because of the guest's writes, and the remaining bytes still increase, up to floor_bytes. */
   CONVERGENCE_DIVERGING: 3,
-  /** CONVERGENCE_SETTLED - The job has become READY, or is COMPLETED. */
+  /** CONVERGENCE_SETTLED - The job is READY, and the remaining bytes are copied within a second; or it is COMPLETED. */
   CONVERGENCE_SETTLED: 4,
   UNRECOGNIZED: -1,
 } as const;
@@ -844,9 +842,12 @@ export interface Destination {
 /**
  * The progress of a job.
  *
- * Measured with QEMU's query-block-jobs: at GetInfo and ListJobs, and while a job of the domain is watched, at the
- * shortest interval of its watchers, however many they are. A call shares a measurement that is at most 5 milliseconds
- * old, unless the job or its domain has changed since. The rates and the convergence cover the last five seconds.
+ * Measured with QEMU's query-block-jobs: every two seconds, at GetInfo and ListJobs, and while a job of the domain is
+ * watched, at the shortest interval of its watchers, however many they are. A call shares a measurement that is at most
+ * 5 milliseconds old, unless the job or its domain has changed since. The rates cover the last five seconds.
+ *
+ * The convergence is a verdict: it is computed every two seconds from the speed of the job and from the guest's writes
+ * (query-blockstats) of the last ten seconds or more, and changes when two of these computations agree.
  *
  * libvirt: virDomainGetBlockJobInfo. Do not compare these numbers to find out whether a copy is ready: Job.state says
  * it.
@@ -875,17 +876,40 @@ export interface Progress {
   dirtyBytesPerSecond: bigint;
   /**
    * The estimated time until READY, or until the end of a job that has no READY. Present when the convergence is
-   * CONVERGING or SETTLED, and only then; 0 when SETTLED.
+   * CONVERGING or SETTLED, and only then; 0 when SETTLED. It takes into account that a guest dirties more and more
+   * clean data while a copy goes on.
    */
   eta?:
     | Duration
     | undefined;
-  /** Whether the job will become READY, or end, at the present rates. */
+  /**
+   * Whether the job will become READY, or end, at the present rates. After READY: whether the copy keeps in step.
+   * UNSPECIFIED for an ended job, except COMPLETED.
+   */
   convergence: Convergence;
   /** The time of the measurement, by the host's clock. If it is old, QEMU has not answered since, or was not asked. */
   sampleTime?:
     | Date
     | undefined;
+  /** The bytes that will always remain to be copied at the present rates. 0 if the job will end, or if that is not known. */
+  floorBytes: bigint;
+  /**
+   * The bytes per second that the guest would add to the work if everything was clean: its writes, each rounded up to
+   * whole granules unless they follow each other. A copy ends if bytes_per_second is more. 0 before the first verdict,
+   * and for jobs to whose work the guest does not add: PULL, COMMIT, and write_mode BLOCKING.
+   */
+  demandBytesPerSecond: bigint;
+  /** The bytes per second that the guest writes to the disk. 0 where demand_bytes_per_second is. */
+  guestBytesPerSecond: bigint;
+  /** The mean size of these writes in bytes. If it is less than the granularity, a smaller granularity helps. */
+  guestWriteBytes: bigint;
+  /** What the job is doing. */
+  phase: Progress_Phase;
+  /**
+   * For people: why the convergence is as it is, with its numbers and a way out; and what a requested end of the job
+   * waits for. Empty if there is nothing to say. Not to be parsed.
+   */
+  reason: string;
   /**
    * The bytes that have been compared (StartCopyRequest.verify_reused), while the job is STARTING. Nothing is copied
    * before the comparison has ended.
@@ -893,6 +917,77 @@ export interface Progress {
   verifiedBytes: bigint;
   /** The bytes to compare. 0 if nothing is compared, or the comparison has ended. */
   toVerifyBytes: bigint;
+}
+
+/** The phases of a job. */
+export const Progress_Phase = {
+  /** PHASE_UNSPECIFIED - Sent by older services. */
+  PHASE_UNSPECIFIED: 0,
+  /** PHASE_PREPARING - The service checks the job (verify_reused), or QEMU looks for the data. QEMU reports no amount yet. */
+  PHASE_PREPARING: 1,
+  /**
+   * PHASE_ZEROING - QEMU makes the destination of a whole copy empty, and looks for the data. It reports no amount meanwhile. It takes
+   * long if the destination has to be filled with zeroes.
+   */
+  PHASE_ZEROING: 2,
+  /** PHASE_COPYING - The data is copied. */
+  PHASE_COPYING: 3,
+  /** PHASE_FOLLOWING - The job is READY, and copies the guest's latest writes. */
+  PHASE_FOLLOWING: 4,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Progress_Phase = typeof Progress_Phase[keyof typeof Progress_Phase];
+
+export namespace Progress_Phase {
+  export type PHASE_UNSPECIFIED = typeof Progress_Phase.PHASE_UNSPECIFIED;
+  export type PHASE_PREPARING = typeof Progress_Phase.PHASE_PREPARING;
+  export type PHASE_ZEROING = typeof Progress_Phase.PHASE_ZEROING;
+  export type PHASE_COPYING = typeof Progress_Phase.PHASE_COPYING;
+  export type PHASE_FOLLOWING = typeof Progress_Phase.PHASE_FOLLOWING;
+  export type UNRECOGNIZED = typeof Progress_Phase.UNRECOGNIZED;
+}
+
+export function progress_PhaseFromJSON(object: any): Progress_Phase {
+  switch (object) {
+    case 0:
+    case "PHASE_UNSPECIFIED":
+      return Progress_Phase.PHASE_UNSPECIFIED;
+    case 1:
+    case "PHASE_PREPARING":
+      return Progress_Phase.PHASE_PREPARING;
+    case 2:
+    case "PHASE_ZEROING":
+      return Progress_Phase.PHASE_ZEROING;
+    case 3:
+    case "PHASE_COPYING":
+      return Progress_Phase.PHASE_COPYING;
+    case 4:
+    case "PHASE_FOLLOWING":
+      return Progress_Phase.PHASE_FOLLOWING;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return Progress_Phase.UNRECOGNIZED;
+  }
+}
+
+export function progress_PhaseToJSON(object: Progress_Phase): string {
+  switch (object) {
+    case Progress_Phase.PHASE_UNSPECIFIED:
+      return "PHASE_UNSPECIFIED";
+    case Progress_Phase.PHASE_PREPARING:
+      return "PHASE_PREPARING";
+    case Progress_Phase.PHASE_ZEROING:
+      return "PHASE_ZEROING";
+    case Progress_Phase.PHASE_COPYING:
+      return "PHASE_COPYING";
+    case Progress_Phase.PHASE_FOLLOWING:
+      return "PHASE_FOLLOWING";
+    case Progress_Phase.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
 }
 
 /** A finding from which the outcome was concluded. */
@@ -1477,7 +1572,10 @@ export const JobEvent_Kind = {
   KIND_UNSPECIFIED: 0,
   /** KIND_SNAPSHOT - The job as it is now. The first message of a watch without after_revision; sent once. */
   KIND_SNAPSHOT: 1,
-  /** KIND_STATE - The state changed, or a finding or decision changed the outcome. A journal entry. */
+  /**
+   * KIND_STATE - The state changed, a finding or decision changed the outcome, or the service found that the job will not end at
+   * the present rates, or will again. A journal entry.
+   */
   KIND_STATE: 2,
   /** KIND_PROGRESS - New numbers in job.progress. Only the latest is kept: a slow reader does not get all of them. */
   KIND_PROGRESS: 3,
@@ -2274,6 +2372,12 @@ function createBaseProgress(): Progress {
     eta: undefined,
     convergence: 0,
     sampleTime: undefined,
+    floorBytes: 0n,
+    demandBytesPerSecond: 0n,
+    guestBytesPerSecond: 0n,
+    guestWriteBytes: 0n,
+    phase: 0,
+    reason: "",
     verifiedBytes: 0n,
     toVerifyBytes: 0n,
   };
@@ -2322,6 +2426,36 @@ export const Progress: MessageFns<Progress> = {
     }
     if (message.sampleTime !== undefined) {
       Timestamp.encode(toTimestamp(message.sampleTime), writer.uint32(74).fork()).join();
+    }
+    if (message.floorBytes !== 0n) {
+      if (BigInt.asIntN(64, message.floorBytes) !== message.floorBytes) {
+        throw new globalThis.Error("value provided for field message.floorBytes of type int64 too large");
+      }
+      writer.uint32(80).int64(message.floorBytes);
+    }
+    if (message.demandBytesPerSecond !== 0n) {
+      if (BigInt.asIntN(64, message.demandBytesPerSecond) !== message.demandBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.demandBytesPerSecond of type int64 too large");
+      }
+      writer.uint32(88).int64(message.demandBytesPerSecond);
+    }
+    if (message.guestBytesPerSecond !== 0n) {
+      if (BigInt.asIntN(64, message.guestBytesPerSecond) !== message.guestBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.guestBytesPerSecond of type int64 too large");
+      }
+      writer.uint32(96).int64(message.guestBytesPerSecond);
+    }
+    if (message.guestWriteBytes !== 0n) {
+      if (BigInt.asIntN(64, message.guestWriteBytes) !== message.guestWriteBytes) {
+        throw new globalThis.Error("value provided for field message.guestWriteBytes of type int64 too large");
+      }
+      writer.uint32(104).int64(message.guestWriteBytes);
+    }
+    if (message.phase !== 0) {
+      writer.uint32(112).int32(message.phase);
+    }
+    if (message.reason !== "") {
+      writer.uint32(122).string(message.reason);
     }
     if (message.verifiedBytes !== 0n) {
       if (BigInt.asIntN(64, message.verifiedBytes) !== message.verifiedBytes) {
@@ -2423,6 +2557,54 @@ export const Progress: MessageFns<Progress> = {
             message.sampleTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.floorBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.demandBytesPerSecond = reader.int64() as bigint;
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.guestBytesPerSecond = reader.int64() as bigint;
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.guestWriteBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.phase = reader.int32() as any;
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
           case 18: {
             if (tag !== 144) {
               break;
@@ -2486,6 +2668,28 @@ export const Progress: MessageFns<Progress> = {
         : isSet(object.sample_time)
         ? fromJsonTimestamp(object.sample_time)
         : undefined,
+      floorBytes: isSet(object.floorBytes)
+        ? BigInt(object.floorBytes)
+        : isSet(object.floor_bytes)
+        ? BigInt(object.floor_bytes)
+        : 0n,
+      demandBytesPerSecond: isSet(object.demandBytesPerSecond)
+        ? BigInt(object.demandBytesPerSecond)
+        : isSet(object.demand_bytes_per_second)
+        ? BigInt(object.demand_bytes_per_second)
+        : 0n,
+      guestBytesPerSecond: isSet(object.guestBytesPerSecond)
+        ? BigInt(object.guestBytesPerSecond)
+        : isSet(object.guest_bytes_per_second)
+        ? BigInt(object.guest_bytes_per_second)
+        : 0n,
+      guestWriteBytes: isSet(object.guestWriteBytes)
+        ? BigInt(object.guestWriteBytes)
+        : isSet(object.guest_write_bytes)
+        ? BigInt(object.guest_write_bytes)
+        : 0n,
+      phase: isSet(object.phase) ? progress_PhaseFromJSON(object.phase) : 0,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
       verifiedBytes: isSet(object.verifiedBytes)
         ? BigInt(object.verifiedBytes)
         : isSet(object.verified_bytes)
@@ -2528,6 +2732,24 @@ export const Progress: MessageFns<Progress> = {
     if (message.sampleTime !== undefined) {
       obj.sampleTime = message.sampleTime.toISOString();
     }
+    if (message.floorBytes !== 0n) {
+      obj.floorBytes = message.floorBytes.toString();
+    }
+    if (message.demandBytesPerSecond !== 0n) {
+      obj.demandBytesPerSecond = message.demandBytesPerSecond.toString();
+    }
+    if (message.guestBytesPerSecond !== 0n) {
+      obj.guestBytesPerSecond = message.guestBytesPerSecond.toString();
+    }
+    if (message.guestWriteBytes !== 0n) {
+      obj.guestWriteBytes = message.guestWriteBytes.toString();
+    }
+    if (message.phase !== 0) {
+      obj.phase = progress_PhaseToJSON(message.phase);
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
     if (message.verifiedBytes !== 0n) {
       obj.verifiedBytes = message.verifiedBytes.toString();
     }
@@ -2559,6 +2781,20 @@ export const Progress: MessageFns<Progress> = {
     message.eta = (object.eta !== undefined && object.eta !== null) ? Duration.fromPartial(object.eta) : undefined;
     message.convergence = object.convergence ?? 0;
     message.sampleTime = object.sampleTime ?? undefined;
+    message.floorBytes = (object.floorBytes !== undefined && object.floorBytes !== null)
+      ? BigInt(object.floorBytes)
+      : 0n;
+    message.demandBytesPerSecond = (object.demandBytesPerSecond !== undefined && object.demandBytesPerSecond !== null)
+      ? BigInt(object.demandBytesPerSecond)
+      : 0n;
+    message.guestBytesPerSecond = (object.guestBytesPerSecond !== undefined && object.guestBytesPerSecond !== null)
+      ? BigInt(object.guestBytesPerSecond)
+      : 0n;
+    message.guestWriteBytes = (object.guestWriteBytes !== undefined && object.guestWriteBytes !== null)
+      ? BigInt(object.guestWriteBytes)
+      : 0n;
+    message.phase = object.phase ?? 0;
+    message.reason = object.reason ?? "";
     message.verifiedBytes = (object.verifiedBytes !== undefined && object.verifiedBytes !== null)
       ? BigInt(object.verifiedBytes)
       : 0n;

@@ -178,6 +178,7 @@ export class JobTable {
         await refusePivotWithoutRoom(log.job);
       },
       onBlockJobs: (blockJobs) => void progresses.take(blockJobs),
+      onWaits: (waits) => progresses.waits(log.job, waits),
       onVerified: (bytes, ofBytes) => progresses.verify(log.job, bytes, ofBytes),
       logger,
     });

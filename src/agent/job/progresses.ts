@@ -1,16 +1,18 @@
 /**
- * The progress of jobs. A domain is asked once per interval, however many clients watch, and not at all without
- * watchers. Callers who come together share an answer. It is only kept as the latest value: it is neither queued nor
- * written down.
+ * The progress of jobs. A domain is asked once per interval, however many clients watch, and every two seconds in any
+ * case (sampler.ts). Callers who come together share an answer. It is only kept as the latest value: it is neither
+ * queued nor written down.
  */
+import type { Verdict } from '../../core/job/convergence.ts';
 import { hasEnded, type Job } from '../../core/job/job.ts';
 import { isJobId } from '../../core/job/names.ts';
 import {
-  finished,
   NO_HISTORY,
   observe,
   type Progress,
   type ProgressHistory,
+  type Sample,
+  shown,
   verifying,
 } from '../../core/job/progress.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';
@@ -25,7 +27,14 @@ interface Slot {
   readonly history: ProgressHistory;
   readonly progress: Progress;
   readonly speedBytesPerSecond: number;
+  /** What the job's end waits for. */
+  readonly waitsFor: string;
+  /** The progress as it was last shown. */
+  last?: { readonly job: Job; readonly progress: Progress };
 }
+
+/** More of what QEMU counts, by job: the end of a window. */
+export type Windows = ReadonlyMap<string, Omit<NonNullable<Sample['window']>, 'limitBytesPerSecond'>>;
 
 /** The contract says it, in the comment of Progress. */
 const SHARED_MS = 5;
@@ -65,8 +74,25 @@ export class Progresses {
   }
 
   of(job: Job): Progress | undefined {
-    const progress = this.#slots.get(job.accepted.job)?.progress;
-    return progress !== undefined && job.state === 'COMPLETED' ? finished(progress) : progress;
+    const slot = this.#slots.get(job.accepted.job);
+    if (slot === undefined) return undefined;
+    // The same object until there is something new.
+    if (slot.last?.job !== job) slot.last = { job, progress: shown(job, slot.progress, slot.waitsFor) };
+    return slot.last.progress;
+  }
+
+  /** Whether the job will end, as of the last window. */
+  verdictOn({ accepted }: Job): Verdict | undefined {
+    return this.#slots.get(accepted.job)?.history.course.verdict;
+  }
+
+  /** Takes what the job's end waits for. */
+  waits({ accepted }: Job, waitsFor: string): void {
+    const slot = this.#slots.get(accepted.job);
+    if (slot === undefined || slot.waitsFor === waitsFor) return;
+    const { last: _last, ...rest } = slot;
+    this.#slots.set(accepted.job, { ...rest, waitsFor });
+    this.#sampled(accepted.job);
   }
 
   /** When QEMU last reported the progress, on the clock of performance.now(). */
@@ -97,7 +123,7 @@ export class Progresses {
   /** It is being compared, not copied yet. */
   verify({ accepted }: Job, bytes: number, ofBytes: number): void {
     const progress = verifying(bytes, ofBytes, timestamp());
-    this.#slots.set(accepted.job, { history: NO_HISTORY, progress, speedBytesPerSecond: 0 });
+    this.#slots.set(accepted.job, { history: NO_HISTORY, progress, speedBytesPerSecond: 0, waitsFor: '' });
     this.#sampled(accepted.job);
   }
 
@@ -171,13 +197,14 @@ export class Progresses {
   }
 
   /** Takes a report of QEMU, no matter who asked; true if the job has another limit than before. */
-  take(blockJobs: readonly QemuBlockJob[]): boolean {
+  take(blockJobs: readonly QemuBlockJob[], windows?: Windows): boolean {
     let isOtherLimit = false;
     const now = { atMs: performance.now(), time: timestamp() };
     for (const job of blockJobs) {
       if (job.status === 'concluded' || !isJobId(job.id)) continue;
       const before = this.#slots.get(job.id);
       const { speedBytesPerSecond } = job;
+      const window = windows?.get(job.id);
       const known = before?.history.samples.at(-1)?.offsetBytes ?? 0;
       const isKnown = !this.#copiedBefore.delete(job.id);
       if (isKnown) this.#copiedBytes += Math.max(0, job.offsetBytes - known);
@@ -188,8 +215,9 @@ export class Progresses {
         lengthBytes: job.lengthBytes,
         // A job does not return from READY to copying.
         ready: !['created', 'running', 'paused'].includes(job.status),
+        window: window && { ...window, limitBytesPerSecond: speedBytesPerSecond },
       });
-      this.#slots.set(job.id, { history, progress, speedBytesPerSecond });
+      this.#slots.set(job.id, { history, progress, speedBytesPerSecond, waitsFor: before?.waitsFor ?? '' });
       this.#sampled(job.id);
     }
     return isOtherLimit;

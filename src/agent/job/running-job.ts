@@ -9,9 +9,8 @@
 import type { Logger } from 'pino';
 import { failure } from '../../core/errors.ts';
 import type { Job } from '../../core/job/job.ts';
-import { HOLD_LIMIT_MS, isNews, lookAgainMs, NOTHING_HEARD } from '../../core/moves/circumstances.ts';
+import { HOLD_LIMIT_MS, isNews, lookAgainMs } from '../../core/moves/circumstances.ts';
 import { type Asking, isForPivot, type Move } from '../../core/moves/moves.ts';
-import { nextMove } from '../../core/moves/next-move.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';
 import { LinkedAbort, Wake } from '../../lib/wake.ts';
 import { NotSent, Refused } from '../../qmp/errors.ts';
@@ -37,6 +36,8 @@ export interface RunningJobOptions
   readonly arrivals: Wake;
   /** Called with QEMU's reports, so that progress is never older than the state. */
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
+  /** Called at each decision, with what the end of the job waits for. */
+  readonly onWaits: (waits: string) => void;
 }
 
 type ForQemu = Exclude<Move, { move: 'wait' | 'record' | 'open-gate' | 'undo-start' | 'settle' | 'leave' }>;
@@ -60,7 +61,7 @@ export class RunningJob {
   constructor(options: RunningJobOptions) {
     this.#options = options;
     this.#log = options.log;
-    this.#asked = new AskedSoFar(options.log.job, options.log.clock);
+    this.#asked = new AskedSoFar(options.log.job, options.log.clock, options.onWaits);
     const { job, domain, disk, process } = this.#job.accepted;
     const { onBlockJobs } = options;
     this.#looker = { processes: process === undefined ? [] : [process], onBlockJobs, storage: this.#storage };
@@ -104,16 +105,15 @@ export class RunningJob {
         const qemu = presenceSeen(seen, machine);
         if (qemu.is === 'up') await this.#hold.letGo(qemu.machine);
         this.#asked.note({ is: 'written', job: this.#job, generation: machine?.identity?.generation ?? 0 });
-        const { connectionBroken } = this.#log;
-        const { asked, refused } = this.#asked.now({ ...NOTHING_HEARD, connectionBroken });
-        const move = nextMove(this.#job, seen, asked, refused);
+        const decide = this.#asked.decider(seen, this.#log.connectionBroken);
+        const move = decide(this.#job);
         if (move.move === 'wait') await this.#wait(seen.qemu !== 'UP', before);
         else
           await this.#urgent.beside(qemu.is === 'up' ? qemu.machine : undefined, async () => {
             await this.#perform(move, qemu);
             // QEMU does not change a job that it has concluded: the clean-up needs no other look.
             if (move.move !== 'record' || move.entry.entry !== 'concluded') return;
-            const next = nextMove(this.#job, seen, asked, refused);
+            const next = decide(this.#job);
             if (next.move === 'settle') await this.#perform(next, qemu);
           });
       } catch (error) {

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import type { BlockGraph } from '../../core/disk/chain.ts';
 import { BlockJobError, fail } from '../../core/errors.ts';
 import type { QemuProcess } from '../../core/job/journal-entry.ts';
+import { type QemuBlockDevice, readBlockDevices } from '../../core/qemu/block-replies.ts';
 import type { GuestCommand, QmpCommand } from '../../core/qemu/commands.ts';
 import { type QemuBlockJob, type QemuJob, readBlockJobs, readJobs, readRunState } from '../../core/qemu/replies.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
@@ -201,6 +202,10 @@ export class VirtualMachine {
 
   async blockJobs(): Promise<readonly QemuBlockJob[]> {
     return await this.#whyPaused.of(async () => readBlockJobs(await this.execute({ execute: 'query-block-jobs' })));
+  }
+
+  async blockDevices(): Promise<readonly QemuBlockDevice[]> {
+    return readBlockDevices(await this.execute({ execute: 'query-blockstats' }));
   }
 
   /** QEMU's own word for the state of its guest: running, paused, suspended, … */

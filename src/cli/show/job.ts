@@ -9,6 +9,7 @@ import {
   type Job,
   JobSpace_Level,
   type Progress,
+  Progress_Phase,
   toMs,
 } from '../../client/index.ts';
 import { bytes, duration, speed } from '../units.ts';
@@ -27,14 +28,15 @@ export function progressOf({ progress }: Job): string {
 
 /** Without the percentage. */
 export function amountsOf(progress: Progress): string[] {
-  const { currentBytes, endBytes, bytesPerSecond, eta, convergence, verifiedBytes, toVerifyBytes } = progress;
+  const { currentBytes, endBytes, bytesPerSecond, eta, convergence, verifiedBytes, toVerifyBytes, reason } = progress;
   if (toVerifyBytes > 0n) return [`compared ${bytes(verifiedBytes)} of ${bytes(toVerifyBytes)}`];
+  if (progress.phase === Progress_Phase.PHASE_ZEROING) return ['makes the destination empty, and looks for the data'];
   const parts = [`${bytes(currentBytes)} of ${bytes(endBytes)}`];
   if (bytesPerSecond > 0n) parts.push(speed(bytesPerSecond));
   const etaMs = toMs(eta);
   if (etaMs !== undefined && etaMs > 0) parts.push(`${duration(etaMs)} left`);
-  if (convergence === Convergence.CONVERGENCE_DIVERGING) parts.push('the guest writes faster than the job copies');
-  if (convergence === Convergence.CONVERGENCE_STALLED) parts.push('stalled');
+  // A job that ends in time needs no reason.
+  if (reason !== '' && convergence !== Convergence.CONVERGENCE_CONVERGING) parts.push(reason);
   return parts;
 }
 
@@ -105,6 +107,7 @@ export function jobInWords(job: Job, { isInBytes }: { isInBytes: boolean }): str
     ['Kind', kindInWords(job.kind)],
     ['State', stateOf(job)],
     ['Progress', isInBytes && progress ? `${progress.percent.toFixed(1)} %, ${amount}` : progressOf(job)],
+    ['Verdict', progress?.reason],
     ['Speed limit', hasEnded(job.state) ? undefined : bandwidthInWords(job, isInBytes)],
     ['Source', job.sourcePath],
     ['Destination', destinationOf(job.destination)],

@@ -1,6 +1,7 @@
 /** An entry of the journal as one line for people, in GetInfo's history and in the watch. */
 import type { Accepted, JournalEntry } from './journal-entry.ts';
 import type { SpaceTold } from './space-told.ts';
+import { verdictInWords } from './verdict-words.ts';
 
 export function entryInWords(entry: JournalEntry): string {
   switch (entry.entry) {
@@ -61,6 +62,8 @@ export function entryInWords(entry: JournalEntry): string {
       return 'ready, and ending without a pivot as requested';
     case 'followed':
       return `the destination has all that the guest wrote until ${entry.seenAt}`;
+    case 'verdict':
+      return verdictInWords(entry);
     case 'guest-held':
       return `guest paused briefly: ${entry.because}`;
     case 'guest-released':

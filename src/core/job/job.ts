@@ -30,6 +30,9 @@ interface AnyJob extends Pauses {
   readonly followed: { readonly at: string; readonly revision: number } | undefined;
   /** Whether that was seen after its end was requested. */
   readonly followedSinceAsked: boolean;
+  /** The last written verdict on its progress, and how many were written. */
+  readonly verdict?: EntryOf<'verdict'> | undefined;
+  readonly verdicts: number;
   /** The limit in QEMU; 0 for none. */
   readonly bandwidthBytesPerSecond: number;
   /** The requested limit that is not set yet. */
@@ -107,6 +110,7 @@ export function begin(entry: JournalEntry): Job {
     ready: undefined,
     followed: undefined,
     followedSinceAsked: false,
+    verdicts: 0,
     bandwidthBytesPerSecond: entry.options.bandwidthBytesPerSecond,
     ...NEVER_PAUSED,
     steps: new Map(),
@@ -185,6 +189,8 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
       return { ready: entry, pauseReason: undefined, ...followed(job, entry) };
     case 'followed':
       return followed(job, entry);
+    case 'verdict':
+      return { verdict: entry, verdicts: job.verdicts + 1 };
     case 'paused':
     case 'resumed':
     case 'space':

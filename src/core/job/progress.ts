@@ -2,16 +2,19 @@
  * The progress of a job, computed from QEMU's reports, sample by sample. QEMU's end grows as the guest writes, and its
  * current may equal its end long before READY. So nothing here means "done"; only the state READY does.
  */
+import { type Convergence, type Course, etaMs, NO_COURSE, type Point, proceed } from './convergence.ts';
+import { hasEnded, type Job } from './job.ts';
+import { verdictInWords } from './verdict-words.ts';
 
-export type Convergence =
-  /** The remaining bytes decrease. */
-  | 'CONVERGING'
-  /** The remaining bytes stay about the same. */
-  | 'STALLED'
-  /** The guest writes faster than the copy can follow. */
-  | 'DIVERGING'
-  /** READY: the remaining bytes are the guest's latest writes. */
-  | 'SETTLED';
+/** What a job does. */
+export type Phase =
+  /** The job is checked, or QEMU looks for the data. */
+  | 'PREPARING'
+  /** QEMU makes the destination empty, or looks for the data. It reports 0 of 0 meanwhile. */
+  | 'ZEROING'
+  | 'COPYING'
+  /** READY: the guest's latest writes are copied. */
+  | 'FOLLOWING';
 
 export interface Progress {
   /** Bytes copied, and bytes to copy in all as known now; equal only when READY (libvirt's cur and end). */
@@ -25,38 +28,47 @@ export interface Progress {
   readonly dirtyBytesPerSecond: number;
   /** Only if it is CONVERGING or SETTLED. */
   readonly etaMs: number | undefined;
-  /** Undefined before two samples. */
+  /** Undefined before two windows. */
   readonly convergence: Convergence | undefined;
+  /** Of the verdict; 0 without one. */
+  readonly floorBytes: number;
+  readonly demandBytesPerSecond: number;
+  readonly guestBytesPerSecond: number;
+  readonly guestWriteBytes: number;
+  /** Undefined if an older service does not say it. */
+  readonly phase: Phase | undefined;
+  /** Why the convergence is so, and what an end waits for, in words. '' if there is nothing to say. */
+  readonly reason: string;
   /** When QEMU was asked, RFC 3339. */
   readonly sampleTime: string;
   /** How much of the reused destination has been compared, before the copy begins. */
   readonly verified?: { readonly bytes: number; readonly ofBytes: number };
 }
 
-export interface Sample {
-  /** On a monotonic clock. */
-  readonly atMs: number;
+export interface Sample extends Pick<Point, 'atMs' | 'offsetBytes' | 'lengthBytes' | 'ready'> {
   readonly time: string;
-  readonly offsetBytes: number;
-  readonly lengthBytes: number;
-  readonly ready: boolean;
+  /** At the end of a window: more of what QEMU counts. Undefined for a look between. */
+  readonly window?:
+    | (Pick<Point, 'guest' | 'granularityBytes' | 'limitBytesPerSecond'> & { readonly isPaused: boolean })
+    | undefined;
 }
 
 /** Rates cover about the last five seconds: long enough to be calm, short enough to be true. */
-const WINDOW_MS = 5000;
+const RATES_MS = 5000;
 
 /** The data from which a job's progress is computed, one object for each job. */
 export interface ProgressHistory {
   readonly samples: readonly Sample[];
   readonly percent: number;
+  readonly course: Course;
 }
 
-export const NO_HISTORY: ProgressHistory = { samples: [], percent: 0 };
+export const NO_HISTORY: ProgressHistory = { samples: [], percent: 0, course: NO_COURSE };
 
 /** The samples with one more. */
 export function observe(history: ProgressHistory, sample: Sample): { history: ProgressHistory; progress: Progress } {
   // The last sample counts even if it is old: a client may look only once an hour.
-  const recent = history.samples.filter((old) => sample.atMs - old.atMs <= WINDOW_MS);
+  const recent = history.samples.filter((old) => sample.atMs - old.atMs <= RATES_MS);
   const samples = [...(recent.length > 0 ? recent : history.samples.slice(-1)), sample];
   const { ready } = sample;
   const remainingBytes = Math.max(0, sample.lengthBytes - sample.offsetBytes);
@@ -64,7 +76,7 @@ export function observe(history: ProgressHistory, sample: Sample): { history: Pr
   const endBytes = sample.lengthBytes === 0 ? 1 : sample.lengthBytes;
   const caughtUp = ready ? endBytes : endBytes - 1;
   const currentBytes = ready ? Math.max(0, endBytes - remainingBytes) : Math.min(sample.offsetBytes, caughtUp);
-  const measured = ready ? 100 : Math.min(99.9, Math.floor((currentBytes / endBytes) * 1000) / 10);
+  const measured = ready ? 100 : Math.min(ALMOST, Math.floor((currentBytes / endBytes) * 1000) / 10);
   const percent = Math.max(history.percent, measured);
 
   // Before QEMU has looked at the disk it reports 0 of 0: the bytes that it finds then are not new writes.
@@ -72,49 +84,81 @@ export function observe(history: ProgressHistory, sample: Sample): { history: Pr
   const seconds = (sample.atMs - first.atMs) / 1000;
   const rate = (bytes: number) => (seconds > 0 ? Math.max(0, Math.round(bytes / seconds)) : 0);
   const bytesPerSecond = rate(sample.offsetBytes - first.offsetBytes);
-  const dirtyBytesPerSecond = rate(sample.lengthBytes - first.lengthBytes);
-  const net = bytesPerSecond - dirtyBytesPerSecond;
-  const convergence = ready ? 'SETTLED' : seconds > 0 ? converges(net, bytesPerSecond) : undefined;
+  const course = courseAfter(history.course, sample);
+  const { verdict } = course;
+  const hasCaughtUp = verdict === undefined || verdict.convergence === 'CONVERGING';
+  const isInStep = ready && hasCaughtUp && remainingBytes <= (verdict?.bytesPerSecond ?? bytesPerSecond);
+  const convergence = isInStep ? 'SETTLED' : verdict?.convergence;
   return {
-    history: { samples, percent },
+    history: { samples, percent, course },
     progress: {
       currentBytes,
       endBytes,
       percent,
       remainingBytes,
       bytesPerSecond,
-      dirtyBytesPerSecond,
-      etaMs: ready ? 0 : convergence === 'CONVERGING' ? Math.ceil((remainingBytes / net) * 1000) : undefined,
-      sampleTime: sample.time,
+      dirtyBytesPerSecond: rate(sample.lengthBytes - first.lengthBytes),
+      etaMs: isInStep ? 0 : verdict && etaMs(verdict, remainingBytes),
       convergence,
+      floorBytes: verdict?.floorBytes ?? 0,
+      demandBytesPerSecond: verdict?.demandBytesPerSecond ?? 0,
+      guestBytesPerSecond: verdict?.guestBytesPerSecond ?? 0,
+      guestWriteBytes: verdict?.guestWriteBytes ?? 0,
+      phase: ready ? 'FOLLOWING' : sample.lengthBytes === 0 ? 'ZEROING' : 'COPYING',
+      reason: verdict === undefined || convergence === 'SETTLED' ? '' : verdictInWords(verdict),
+      sampleTime: sample.time,
     },
   };
 }
 
+/** The largest percentage before READY. */
+const ALMOST = 99.9;
+
+/** A pause ends the course: the rates before it say nothing about those after it. */
+function courseAfter(course: Course, { window, ...sample }: Sample): Course {
+  if (window === undefined) return course;
+  if (window.isPaused) return { ...NO_COURSE, dataBytes: course.dataBytes };
+  return proceed(course, { ...sample, ...window });
+}
+
 /** The progress of a job that is still being checked and does not copy yet. */
 export function verifying(bytes: number, ofBytes: number, sampleTime: string): Progress {
-  return {
-    currentBytes: 0,
-    endBytes: 1,
-    percent: 0,
-    remainingBytes: 0,
-    bytesPerSecond: 0,
-    dirtyBytesPerSecond: 0,
-    etaMs: undefined,
-    convergence: undefined,
-    sampleTime,
-    verified: { bytes, ofBytes },
+  const { progress } = observe(NO_HISTORY, { atMs: 0, offsetBytes: 0, lengthBytes: 0, ready: false, time: sampleTime });
+  return { ...progress, phase: 'PREPARING', verified: { bytes, ofBytes } };
+}
+
+/** The measured progress as its job is now: the journal, and not QEMU, says whether the job is READY, paused or over. */
+export function shown(job: Job, measured: Progress, waitsFor: string): Progress {
+  if (job.state === 'COMPLETED') return finished(measured);
+  const { kind, options } = job.accepted;
+  const isFollowed = job.ready !== undefined;
+  const zeroes = kind === 'COPY' && !options.shallow;
+  const progress = {
+    ...measured,
+    ...(!isFollowed && { percent: Math.min(measured.percent, ALMOST) }),
+    ...(!isFollowed && { currentBytes: Math.min(measured.currentBytes, measured.endBytes - 1) }),
+    ...(!isFollowed && measured.phase === 'FOLLOWING' && { phase: 'COPYING' as const }),
+    ...(!zeroes && measured.phase === 'ZEROING' && { phase: 'PREPARING' as const }),
   };
+  if (hasEnded(job)) return { ...progress, convergence: undefined, etaMs: undefined, reason: '' };
+  if (job.pauseReason !== undefined)
+    return { ...progress, convergence: 'STALLED', etaMs: undefined, reason: `the job is paused: ${job.pauseReason}` };
+  return waitsFor === ''
+    ? progress
+    : { ...progress, reason: [`waits for ${waitsFor}`, measured.reason].filter((one) => one !== '').join('; ') };
 }
 
 /** The progress of a job that has done its work: the last sample was taken before its end. */
 export function finished(progress: Progress): Progress {
   const { endBytes: currentBytes } = progress;
-  return { ...progress, currentBytes, percent: 100, remainingBytes: 0, etaMs: 0, convergence: 'SETTLED' };
-}
-
-/** A change of the remaining bytes counts if it is more than a twentieth of the copy's rate. */
-function converges(net: number, bytesPerSecond: number): Convergence {
-  if (net > bytesPerSecond / 20) return 'CONVERGING';
-  return net < -bytesPerSecond / 20 ? 'DIVERGING' : 'STALLED';
+  return {
+    ...progress,
+    currentBytes,
+    percent: 100,
+    remainingBytes: 0,
+    etaMs: 0,
+    convergence: 'SETTLED',
+    floorBytes: 0,
+    reason: '',
+  };
 }

@@ -18,6 +18,7 @@
  *                  gate-opened, and with the owner's record: config-recorded, or the token in this entry.
  * cancel-requested a STARTING job stays so until it is known whether QEMU has it: steps that have not begun are undone.
  *                  If it comes too late the job ends as COMPLETED, as after finish-requested (on_ready FINISH).
+ * verdict          whether the job will end at the present rates. The state stays.
  * flushed          only in a pull, or a commit of lower images: before its last step, and after it. The state stays.
  * ended            from any state: a job can fail, or another client can end it, at any time. UNRESOLVED means that
  *                  the end cannot be proved; the outcome says what is known.
@@ -67,6 +68,7 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   'give-up-requested': ANY_ACTIVE,
   'finish-requested': ['READY'],
   followed: ['CANCELLING'],
+  verdict: IN_QEMU,
   'guest-held': ['STARTING', 'RUNNING', 'PIVOTING', 'CANCELLING'],
   'guest-released': ANY_ACTIVE,
   flushed: ['RUNNING', 'CANCELLING'],

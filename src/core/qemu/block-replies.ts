@@ -9,6 +9,8 @@ export interface QemuBlockDevice {
   readonly qdev: string;
   /** The node of its image, below the filters that QEMU inserted by itself; undefined if there is no medium. */
   readonly node: string | undefined;
+  /** The guest's writes since QEMU was started. */
+  readonly written: { readonly operations: number; readonly bytes: number };
 }
 
 /**
@@ -20,6 +22,7 @@ export function readBlockDevices(reply: unknown): readonly QemuBlockDevice[] {
     device: text(entry['device']) ?? '',
     qdev: text(entry['qdev']) ?? '',
     node: text(entry['node-name']),
+    written: writtenIn(object(entry['stats'] ?? {}, 'query-blockstats')),
   }));
 }
 
@@ -28,6 +31,10 @@ export function readHighestWrite(reply: unknown, node: string): number | undefin
   const found = list(reply, 'query-blockstats').find((entry) => entry['node-name'] === node);
   const highest = found === undefined ? undefined : object(found['stats'], 'query-blockstats')['wr_highest_offset'];
   return typeof highest === 'number' ? highest : undefined;
+}
+
+function writtenIn(stats: Json): QemuBlockDevice['written'] {
+  return { operations: number(stats['wr_operations']), bytes: number(stats['wr_bytes']) };
 }
 
 /** A dirty bitmap of a node (qapi/block-core.json, BlockDirtyInfo). */

@@ -239,7 +239,7 @@ class Life {
       speed: OPTIONS.bandwidthBytesPerSecond,
       pivots: job.pivotRequested,
     });
-    this.#asked = new AskedSoFar(this.#job, new HostClock(KERNEL));
+    this.#asked = new AskedSoFar(this.#job, new HostClock(KERNEL), () => undefined);
     this.#asked.note({ is: 'written', job: this.#job, generation: 1 });
     clockMs += heldForMs;
   }

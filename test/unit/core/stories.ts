@@ -66,6 +66,19 @@ export const RUNNING: EntryBody = { entry: 'running' };
 /** When QEMU was asked that said READY: a little before it was written down. */
 export const SEEN_AT = timeOf(2.5);
 export const READY: EntryBody = { entry: 'ready', seenAt: SEEN_AT };
+export const VERDICT: EntryBody = {
+  entry: 'verdict',
+  convergence: 'STALLED',
+  because: 'GUEST',
+  bytesPerSecond: 20 * 2 ** 20,
+  demandBytesPerSecond: 32 * 2 ** 20,
+  guestBytesPerSecond: 2 * 2 ** 20,
+  guestWriteBytes: 4096,
+  granularityBytes: 65_536,
+  dataBytes: 256 * 2 ** 20,
+  remainingBytes: 100 * 2 ** 20,
+  floorBytes: 96 * 2 ** 20,
+};
 export const FOLLOWED: EntryBody = { entry: 'followed', seenAt: timeOf(3.5) };
 export const CANCEL: EntryBody = { entry: 'cancel-requested', force: false };
 export const FORCE: EntryBody = { entry: 'cancel-requested', force: true };

@@ -194,6 +194,12 @@ const PROGRESS: Progress = {
   bytesPerSecond: 1,
   dirtyBytesPerSecond: 2,
   etaMs: 1500,
+  floorBytes: 5,
+  demandBytesPerSecond: 6,
+  guestBytesPerSecond: 7,
+  guestWriteBytes: 8,
+  phase: 'COPYING',
+  reason: 'will end at this rate',
   convergence: 'CONVERGING',
   sampleTime: '2026-01-01T00:00:00.000Z',
 };

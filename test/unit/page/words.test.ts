@@ -70,7 +70,11 @@ describe('advice', () => {
     expect(adviceOn(job({ state: Job_State.COMPLETED }))).toBeUndefined();
     expect(adviceOn(job({ state: Job_State.CANCELLED }))).toBeUndefined();
     for (const pauseReason of [NO_SPACE, IO_ERROR, USER]) expect(adviceOn(job({ pauseReason }))?.tone).toBe('warn');
-    expect(adviceOn(job({ progress: { convergence: Convergence.DIVERGING } }))?.tone).toBe('warn');
+    const { STALLED, DIVERGING, SETTLED } = Convergence;
+    for (const state of [Job_State.RUNNING, Job_State.READY, Job_State.PIVOTING])
+      for (const convergence of [STALLED, DIVERGING])
+        expect(adviceOn(job({ state, progress: { convergence } }))?.tone).toBe('warn');
+    expect(adviceOn(job({ progress: { convergence: SETTLED } }))).toBeUndefined();
     expect(adviceOn(job({ state: Job_State.READY }))?.tone).toBe('good');
     expect(adviceOn(job({ state: Job_State.UNRESOLVED }))?.text).toContain('delete nothing');
   });

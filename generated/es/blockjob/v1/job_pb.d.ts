@@ -296,9 +296,12 @@ export declare const DestinationSchema: GenMessage<Destination>;
 /**
  * The progress of a job.
  *
- * Measured with QEMU's query-block-jobs: at GetInfo and ListJobs, and while a job of the domain is watched, at the
- * shortest interval of its watchers, however many they are. A call shares a measurement that is at most 5 milliseconds
- * old, unless the job or its domain has changed since. The rates and the convergence cover the last five seconds.
+ * Measured with QEMU's query-block-jobs: every two seconds, at GetInfo and ListJobs, and while a job of the domain is
+ * watched, at the shortest interval of its watchers, however many they are. A call shares a measurement that is at most
+ * 5 milliseconds old, unless the job or its domain has changed since. The rates cover the last five seconds.
+ *
+ * The convergence is a verdict: it is computed every two seconds from the speed of the job and from the guest's writes
+ * (query-blockstats) of the last ten seconds or more, and changes when two of these computations agree.
  *
  * libvirt: virDomainGetBlockJobInfo. Do not compare these numbers to find out whether a copy is ready: Job.state says
  * it.
@@ -353,14 +356,16 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
 
   /**
    * The estimated time until READY, or until the end of a job that has no READY. Present when the convergence is
-   * CONVERGING or SETTLED, and only then; 0 when SETTLED.
+   * CONVERGING or SETTLED, and only then; 0 when SETTLED. It takes into account that a guest dirties more and more
+   * clean data while a copy goes on.
    *
    * @generated from field: google.protobuf.Duration eta = 7;
    */
   eta?: Duration | undefined;
 
   /**
-   * Whether the job will become READY, or end, at the present rates.
+   * Whether the job will become READY, or end, at the present rates. After READY: whether the copy keeps in step.
+   * UNSPECIFIED for an ended job, except COMPLETED.
    *
    * @generated from field: blockjob.v1.Convergence convergence = 8;
    */
@@ -372,6 +377,51 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
    * @generated from field: google.protobuf.Timestamp sample_time = 9;
    */
   sampleTime?: Timestamp | undefined;
+
+  /**
+   * The bytes that will always remain to be copied at the present rates. 0 if the job will end, or if that is not known.
+   *
+   * @generated from field: int64 floor_bytes = 10;
+   */
+  floorBytes: bigint;
+
+  /**
+   * The bytes per second that the guest would add to the work if everything was clean: its writes, each rounded up to
+   * whole granules unless they follow each other. A copy ends if bytes_per_second is more. 0 before the first verdict,
+   * and for jobs to whose work the guest does not add: PULL, COMMIT, and write_mode BLOCKING.
+   *
+   * @generated from field: int64 demand_bytes_per_second = 11;
+   */
+  demandBytesPerSecond: bigint;
+
+  /**
+   * The bytes per second that the guest writes to the disk. 0 where demand_bytes_per_second is.
+   *
+   * @generated from field: int64 guest_bytes_per_second = 12;
+   */
+  guestBytesPerSecond: bigint;
+
+  /**
+   * The mean size of these writes in bytes. If it is less than the granularity, a smaller granularity helps.
+   *
+   * @generated from field: int64 guest_write_bytes = 13;
+   */
+  guestWriteBytes: bigint;
+
+  /**
+   * What the job is doing.
+   *
+   * @generated from field: blockjob.v1.Progress.Phase phase = 14;
+   */
+  phase: Progress_Phase;
+
+  /**
+   * For people: why the convergence is as it is, with its numbers and a way out; and what a requested end of the job
+   * waits for. Empty if there is nothing to say. Not to be parsed.
+   *
+   * @generated from field: string reason = 15;
+   */
+  reason: string;
 
   /**
    * The bytes that have been compared (StartCopyRequest.verify_reused), while the job is STARTING. Nothing is copied
@@ -394,6 +444,54 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
  * Use `create(ProgressSchema)` to create a new message.
  */
 export declare const ProgressSchema: GenMessage<Progress>;
+
+/**
+ * The phases of a job.
+ *
+ * @generated from enum blockjob.v1.Progress.Phase
+ */
+export enum Progress_Phase {
+  /**
+   * Sent by older services.
+   *
+   * @generated from enum value: PHASE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The service checks the job (verify_reused), or QEMU looks for the data. QEMU reports no amount yet.
+   *
+   * @generated from enum value: PHASE_PREPARING = 1;
+   */
+  PREPARING = 1,
+
+  /**
+   * QEMU makes the destination of a whole copy empty, and looks for the data. It reports no amount meanwhile. It takes
+   * long if the destination has to be filled with zeroes.
+   *
+   * @generated from enum value: PHASE_ZEROING = 2;
+   */
+  ZEROING = 2,
+
+  /**
+   * The data is copied.
+   *
+   * @generated from enum value: PHASE_COPYING = 3;
+   */
+  COPYING = 3,
+
+  /**
+   * The job is READY, and copies the guest's latest writes.
+   *
+   * @generated from enum value: PHASE_FOLLOWING = 4;
+   */
+  FOLLOWING = 4,
+}
+
+/**
+ * Describes the enum blockjob.v1.Progress.Phase.
+ */
+export declare const Progress_PhaseSchema: GenEnum<Progress_Phase>;
 
 /**
  * A finding from which the outcome was concluded.
@@ -1203,7 +1301,8 @@ export enum JobEvent_Kind {
   SNAPSHOT = 1,
 
   /**
-   * The state changed, or a finding or decision changed the outcome. A journal entry.
+   * The state changed, a finding or decision changed the outcome, or the service found that the job will not end at
+   * the present rates, or will again. A journal entry.
    *
    * @generated from enum value: KIND_STATE = 2;
    */
@@ -1612,37 +1711,37 @@ export declare const AcceptSchema: GenEnum<Accept>;
  */
 export enum Convergence {
   /**
-   * Not known before two samples.
+   * Not known: before two windows of two seconds each, and while QEMU reports no amount.
    *
    * @generated from enum value: CONVERGENCE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * The remaining bytes decrease. eta is set.
+   * The remaining bytes will be gone. eta is set.
    *
    * @generated from enum value: CONVERGENCE_CONVERGING = 1;
    */
   CONVERGING = 1,
 
   /**
-   * The remaining bytes stay about the same: the job is paused, the storage does not answer, or the guest writes about
-   * as fast as the job copies.
+   * The job will not become READY, or not be in step again: it is paused, the storage does not answer, or the guest
+   * dirties more than the job copies. The remaining bytes stay about the same, or fall to floor_bytes. A change of the
+   * rates is necessary; Progress.reason has a proposal, and docs/will-my-copy-end.md explains all of them.
    *
    * @generated from enum value: CONVERGENCE_STALLED = 2;
    */
   STALLED = 2,
 
   /**
-   * The remaining bytes increase: the guest writes faster than the job copies. The job will not become READY at these
-   * rates. Raise the speed (SetSpeed), or start again with write_mode BLOCKING or a smaller granularity.
+   * As STALLED because of the guest's writes, and the remaining bytes still increase, up to floor_bytes.
    *
    * @generated from enum value: CONVERGENCE_DIVERGING = 3;
    */
   DIVERGING = 3,
 
   /**
-   * The job has become READY, or is COMPLETED.
+   * The job is READY, and the remaining bytes are copied within a second; or it is COMPLETED.
    *
    * @generated from enum value: CONVERGENCE_SETTLED = 4;
    */

@@ -123,6 +123,7 @@ async function driven(
     holder: async () => async () => await Promise.resolve(undefined),
     mayPivot,
     onBlockJobs: () => undefined,
+    onWaits: () => undefined,
     logger,
   });
   const driving = running.drive();
@@ -323,6 +324,7 @@ it('a start whose VM has gone since it was prepared is refused: no step of it is
     holder: async () => async () => await Promise.resolve(undefined),
     mayPivot: async () => undefined,
     onBlockJobs: () => undefined,
+    onWaits: () => undefined,
     logger: pino({ level: 'silent' }),
   });
   await running.start();

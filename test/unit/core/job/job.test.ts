@@ -33,6 +33,7 @@ import {
   STORIES,
   spaceIs,
   timeOf,
+ VERDICT,
 } from '../stories.ts';
 
 const FAILURE = failure('BUG', { id: '1' });
@@ -114,6 +115,7 @@ const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]
   'cancel-requested': [CANCEL, 'STARTING', 'CANCELLING', 'CANCELLING', 'CANCELLING', 'CANCELLING'],
   'finish-requested': [FINISH, '-', '-', 'CANCELLING', '-', '-'],
   'give-up-requested': [{ entry: 'give-up-requested' }, '-', '-', '-', '-', '-'],
+  verdict: [VERDICT, '-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   'guest-held': [HELD, 'STARTING', 'RUNNING', '-', 'PIVOTING', 'CANCELLING'],
   'guest-released': [{ entry: 'guest-released' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
   flushed: [DATA_FLUSHED, '-', 'RUNNING', '-', '-', 'CANCELLING'],
@@ -199,6 +201,7 @@ describe('the table of states', () => {
       'change-refused': true,
       'asked-again': true,
       followed: true,
+      verdict: true,
       speed: true,
       'gate-opened': true,
       'config-recorded': true,

@@ -1,13 +1,14 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
-  finished,
   NO_HISTORY,
   observe,
   type Progress,
   type Sample,
+  shown,
   verifying,
 } from '../../../../src/core/job/progress.ts';
+import { jobOf, jobWith, PULL, pivot, READY, RUNNING } from '../stories.ts';
 
 const MIB = 1_048_576;
 
@@ -146,12 +147,11 @@ describe('rates', () => {
     expect(lastOf(...slowThenFast)).toMatchObject({ bytesPerSecond: MIB, dirtyBytesPerSecond: 0 });
   });
 
-  it("include the guest's writes, and give an ETA by the difference", () => {
+  it("include the guest's writes", () => {
     expect(lastOf(...series([0, 100 * MIB], [10 * MIB, 105 * MIB]))).toMatchObject({
       bytesPerSecond: 10 * MIB,
       dirtyBytesPerSecond: 5 * MIB,
       remainingBytes: 95 * MIB,
-      etaMs: 19_000,
     });
   });
 
@@ -164,8 +164,8 @@ describe('rates', () => {
   // An interval may be as long as an hour.
   it('do not count data that QEMU finds at the start as writes of the guest', () => {
     const [, found, later] = progressOf(...series([0, 0], [MIB, 100 * MIB], [3 * MIB, 101 * MIB]));
-    expect(found).toMatchObject({ bytesPerSecond: 0, dirtyBytesPerSecond: 0, convergence: undefined });
-    expect(later).toMatchObject({ bytesPerSecond: 2 * MIB, dirtyBytesPerSecond: MIB, convergence: 'CONVERGING' });
+    expect(found).toMatchObject({ bytesPerSecond: 0, dirtyBytesPerSecond: 0 });
+    expect(later).toMatchObject({ bytesPerSecond: 2 * MIB, dirtyBytesPerSecond: MIB });
   });
 
   it('exist when samples are further apart than five seconds', () => {
@@ -173,26 +173,59 @@ describe('rates', () => {
       { atMs: 0, offsetBytes: 0, lengthBytes: 100 * MIB },
       { atMs: 10_000, offsetBytes: 10 * MIB, lengthBytes: 100 * MIB },
     );
-    expect(second).toMatchObject({ bytesPerSecond: MIB, etaMs: 90_000 });
+    expect(second).toMatchObject({ bytesPerSecond: MIB });
   });
 });
 
-describe('an ETA', () => {
-  it.each([
-    ['nothing is known yet', series([0, 100])],
-    ['nothing is copied', series([10, 100], [10, 100])],
-    ['the guest writes as fast', series([10, 100], [20, 110])],
-    ['the guest writes faster', series([10, 100], [20, 200])],
-    ['the rest stays within a twentieth of the rate', series([0, 1000], [100, 1095])],
-  ])('is absent while %s', (_why, samples) => {
-    expect(lastOf(...samples).etaMs).toBeUndefined();
+const IDLE = { granularityBytes: 65_536, limitBytesPerSecond: 0, isPaused: false, guest: { operations: 0, bytes: 0 } };
+
+/** A window every two seconds. */
+const windows = (...samples: readonly Partial<Sample>[]) =>
+  samples.map((sample, index) => ({ atMs: index * 2000, lengthBytes: 100 * MIB, window: IDLE, ...sample }));
+
+const [NONE, SOME, MORE] = [{ offsetBytes: 0 }, { offsetBytes: 10 * MIB }, { offsetBytes: 20 * MIB }];
+
+describe('convergence and ETA', () => {
+  it('are not known before two windows, nor without windows', () => {
+    expect(progressOf(...windows(NONE, SOME, MORE)).map(({ convergence }) => convergence)).toEqual([
+      undefined,
+      undefined,
+      'CONVERGING',
+    ]);
+    expect(lastOf(...series([0, 1000], [100, 1000], [200, 1000], [300, 1000])).convergence).toBeUndefined();
+    expect(verifying(1, 2, '')).toMatchObject({ convergence: undefined, phase: 'PREPARING' });
+  });
+
+  it('are those of the last window at each look between', () => {
+    const between = { atMs: 4500, offsetBytes: 30 * MIB, window: undefined };
+    expect(lastOf(...windows(NONE, SOME, MORE, between))).toMatchObject({ convergence: 'CONVERGING', etaMs: 14_000 });
+  });
+
+  it('begin again after a pause', () => {
+    const paused = { offsetBytes: 20 * MIB, window: { ...IDLE, isPaused: true } };
+    const found = progressOf(...windows(NONE, SOME, MORE, paused, MORE, { offsetBytes: 25 * MIB }));
+    expect(found.slice(2).map(({ etaMs }) => etaMs)).toEqual([16_000, undefined, undefined, undefined]);
+  });
+
+  it('are those of a copy in step once it is READY with nothing left, at once', () => {
+    const ready = { offsetBytes: 100 * MIB, ready: true };
+    expect(lastOf(...windows(ready))).toMatchObject({ convergence: 'SETTLED', etaMs: 0, reason: '' });
+    expect(lastOf(...windows(NONE, SOME, MORE, ready))).toMatchObject({ convergence: 'SETTLED', etaMs: 0 });
+  });
+
+  it('are not those of a copy in step while more is left than a second copies', () => {
+    const ready = { offsetBytes: 30 * MIB, ready: true };
+    expect(lastOf(...windows(NONE, SOME, MORE, ready))).toMatchObject({ convergence: 'CONVERGING', etaMs: 14_000 });
   });
 });
 
-describe('of a job that has done its work', () => {
-  it('nothing remains, and the totals and the time are the measured ones', () => {
+describe('the progress that is shown', () => {
+  const of = (sample: Partial<Sample>) => lastOf({ lengthBytes: 1000, ...sample });
+
+  it('of a job that has done its work has nothing left, and the measured totals and time', () => {
     const last = lastOf(...series([0, 1000], [400, 1000]));
-    expect(finished(last)).toEqual({
+    const completed = { ...jobOf(), state: 'COMPLETED' } as const;
+    expect(shown(completed, last, '')).toEqual({
       ...last,
       currentBytes: last.endBytes,
       percent: 100,
@@ -200,37 +233,43 @@ describe('of a job that has done its work', () => {
       etaMs: 0,
       convergence: 'SETTLED',
     });
-    expect(last.percent).toBeLessThan(100);
-  });
-});
-
-const rest = (...offsetsAndLengths: readonly (readonly [number, number])[]) =>
-  lastOf(...series(...offsetsAndLengths)).convergence;
-
-describe('convergence', () => {
-  it('is not known before two samples', () => {
-    expect(rest([0, 1000])).toBeUndefined();
-    expect(verifying(1, 2, '').convergence).toBeUndefined();
   });
 
-  it('is CONVERGING while the remaining bytes shrink', () => {
-    expect(rest([0, 1000], [100, 1000])).toBe('CONVERGING');
-    expect(rest([0, 1000], [100, 1090])).toBe('CONVERGING');
+  it('of a job that failed has no verdict, and no ETA', () => {
+    const failed = { ...jobOf(RUNNING), state: 'FAILED' } as const;
+    expect(shown(failed, lastOf(...windows(NONE, SOME, MORE)), '')).toMatchObject({
+      convergence: undefined,
+      etaMs: undefined,
+    });
   });
 
-  it('is STALLED while the remaining bytes stay within a twentieth of the rate', () => {
-    expect(rest([0, 1000], [100, 1095])).toBe('STALLED');
-    expect(rest([0, 1000], [100, 1105])).toBe('STALLED');
-    expect(rest([0, 1000], [0, 1000])).toBe('STALLED');
+  it('is not 100 % before the journal says READY', () => {
+    const measured = of({ offsetBytes: 1000, ready: true });
+    expect(measured.percent).toBe(100);
+    expect(shown(jobOf(RUNNING), measured, '')).toMatchObject({ percent: 99.9, currentBytes: 999, phase: 'COPYING' });
+    expect(shown(jobOf(RUNNING, READY), measured, '')).toMatchObject({ percent: 100, phase: 'FOLLOWING' });
   });
 
-  it('is DIVERGING when the guest writes faster than the copy follows', () => {
-    expect(rest([0, 1000], [100, 1106])).toBe('DIVERGING');
+  it('of a paused job is STALLED, without an ETA', () => {
+    const measured = lastOf(...windows(NONE, SOME, MORE));
+    expect(measured.etaMs).toBeDefined();
+    expect(shown(jobOf(RUNNING, { entry: 'paused', reason: 'USER' }), measured, '')).toMatchObject({
+      convergence: 'STALLED',
+      etaMs: undefined,
+      reason: expect.stringContaining('paused'),
+    });
   });
 
-  it('is SETTLED when READY, however much the guest writes', () => {
-    expect(lastOf({ lengthBytes: 1000 }, { offsetBytes: 10, lengthBytes: 9000, ready: true }).convergence).toBe(
-      'SETTLED',
+  it('tells zeroing from the preparation of a job that does not zero', () => {
+    const none = of({ lengthBytes: 0 });
+    expect(shown(jobOf(RUNNING), none, '').phase).toBe('ZEROING');
+    expect(shown(jobWith(PULL, RUNNING), none, '').phase).toBe('PREPARING');
+  });
+
+  it('says what an end waits for', () => {
+    const job = jobOf(RUNNING, READY, pivot());
+    expect(shown(job, of({ offsetBytes: 10, ready: true }), 'the remaining data').reason).toBe(
+      'waits for the remaining data',
     );
   });
 });

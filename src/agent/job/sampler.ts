@@ -1,0 +1,87 @@
+/**
+ * Asks each QEMU with running jobs every two seconds, watched or not, so that the verdict on a job is true. One timer
+ * for all. A verdict that was not expected is written to the journal.
+ */
+import type { Logger } from 'pino';
+import { isVerdictNews, type Point, WINDOW_MS } from '../../core/job/convergence.ts';
+import type { Job } from '../../core/job/job.ts';
+import type { QemuBlockDevice } from '../../core/qemu/block-replies.ts';
+import type { JobLog } from '../journal/job-log.ts';
+import { isUnreachable } from '../qemu/failures.ts';
+import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import type { VirtualMachines } from '../qemu/virtual-machines.ts';
+import type { Progresses, Windows } from './progresses.ts';
+
+export interface SamplerOptions {
+  readonly machines: Pick<VirtualMachines, 'of'>;
+  readonly progresses: Pick<Progresses, 'take' | 'verdictOn'>;
+  readonly active: () => readonly JobLog[];
+  readonly logger: Logger;
+}
+
+/** QEMU's default, unless the clusters of the destination are smaller. */
+const GRANULARITY_BYTES = 65_536;
+
+export class Sampler implements Disposable {
+  readonly #options: SamplerOptions;
+  readonly #timer: NodeJS.Timeout;
+  /** A QEMU that does not answer is not asked again. */
+  readonly #asked = new Set<VirtualMachine>();
+  readonly #toldMs = new WeakMap<JobLog, number>();
+
+  constructor(options: SamplerOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.#sample(), WINDOW_MS);
+    this.#timer.unref();
+  }
+
+  #sample(): void {
+    const jobs = new Map<VirtualMachine, JobLog[]>();
+    for (const log of this.#options.active()) {
+      const { state, concluded, accepted } = log.job;
+      const machine = state === 'STARTING' || concluded !== undefined ? undefined : this.#options.machines.of(accepted);
+      if (machine?.identity === undefined || this.#asked.has(machine)) continue;
+      jobs.set(machine, [...(jobs.get(machine) ?? []), log]);
+    }
+    for (const [machine, logs] of jobs) {
+      this.#asked.add(machine);
+      this.#ask(machine, logs)
+        .catch((error: unknown) => {
+          if (!isUnreachable(error)) this.#options.logger.warn({ err: error }, 'The verdict on a copy is not known');
+        })
+        .finally(() => this.#asked.delete(machine));
+    }
+  }
+
+  async #ask(machine: VirtualMachine, logs: readonly JobLog[]): Promise<void> {
+    const { progresses } = this.#options;
+    const [blockJobs, devices] = await Promise.all([machine.blockJobs(), machine.blockDevices()]);
+    const windows: Windows = new Map(logs.map(({ job }) => [job.accepted.job, windowOf(job, devices)]));
+    // No event of QEMU reports a changed limit.
+    if (progresses.take(blockJobs, windows)) machine.wake.notify();
+    await Promise.all(logs.map(async (log) => await this.#tell(log)));
+  }
+
+  async #tell(log: JobLog): Promise<void> {
+    const { job } = log;
+    const verdict = this.#options.progresses.verdictOn(job);
+    const sinceMs = performance.now() - (this.#toldMs.get(log) ?? -Infinity);
+    if (verdict === undefined || !isVerdictNews(verdict, job.verdict, { verdicts: job.verdicts, sinceMs })) return;
+    this.#toldMs.set(log, performance.now());
+    const still = ({ concluded }: Job) => concluded === undefined;
+    await log.offer({ entry: 'verdict', ...verdict }, { still, otherwise: () => undefined });
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+}
+
+function windowOf({ accepted, pauseReason }: Job, devices: readonly QemuBlockDevice[]) {
+  const { kind, qdev, options } = accepted;
+  // In these the guest's writes do not wait to be copied.
+  const isApart = kind === 'PULL' || kind === 'COMMIT' || options.writeMode === 'BLOCKING';
+  const guest: Point['guest'] = isApart ? undefined : devices.find((one) => one.qdev === qdev)?.written;
+  const granularityBytes = options.granularityBytes ?? GRANULARITY_BYTES;
+  return { guest, granularityBytes, isPaused: pauseReason !== undefined };
+}
