@@ -107,7 +107,7 @@ export class HostMeters implements Observer {
     );
     const convergence = meters.gauge(
       'jobs_convergence',
-      'Jobs that have not ended, by whether their remaining bytes decrease.',
+      'Jobs that have not ended and are not paused, by whether they will end at the present rates.',
       ['convergence'],
     );
     const current = meters.gauge(
@@ -156,7 +156,7 @@ export class HostMeters implements Observer {
       if (now.leastFreeBytes === undefined) free.remove();
       else free.set(now.leastFreeBytes);
       for (const one of CONVERGENCES) {
-        const those = now.jobs.filter(({ progress }) => progress?.convergence === one);
+        const those = now.jobs.filter((job) => job.pauseReason === undefined && job.progress?.convergence === one);
         convergence.set({ convergence: one }, those.length);
       }
       longestReady.set(Math.max(0, ...now.jobs.map(({ readyForMs = 0 }) => readyForMs / 1000)));

@@ -161,4 +161,12 @@ export const ROWS: readonly Row[] = [
       { what: 'CPU while idle', by: 'the agent', unit: '% of a core', median: 1 },
     ],
   },
+  {
+    name: 'samples',
+    page: 'scale',
+    load: async () => await import('./samples.ts'),
+    heads: ['100 VMs', 'by'],
+    peers: [],
+    goals: [{ what: 'with a copy each, nobody watches', by: 'the agent', unit: '% of a core', median: 2 }],
+  },
 ];

@@ -23,20 +23,26 @@ const AT_MOST = 1000;
 const QEMU_BYTES = 14 * 1024 * 1024;
 const MAY_HAVE = 512 * 1024 * 1024;
 const QUIET_MS = 60_000;
-const BUILT = [process.execPath, join(PROGRAM, 'src/main.js')] as const;
+export const BUILT = [process.execPath, join(PROGRAM, 'src/main.js')] as const;
 
 async function affordable(): Promise<number> {
   const available = /^MemAvailable:\s+(\d+)/m.exec(await readFile('/proc/meminfo', 'utf8'))?.[1];
   return Math.min(AT_MOST, Math.floor((Number(available) * 1024) / 2 / QEMU_BYTES));
 }
 
-async function startVms(folder: string, count: number, started: AsyncDisposableStack): Promise<void> {
+/** Without a machine, unless arguments give one. */
+export async function startVms(
+  folder: string,
+  count: number,
+  started: AsyncDisposableStack,
+  machineOf: (name: string) => readonly string[] = () => ['-machine', 'none'],
+): Promise<void> {
   const atOnce = pLimit(4);
   const names = Array.from({ length: count }, (_, at) => `vm${at}`);
   const one = async (name: string) => {
     const pidFile = join(folder, `${name}.pid`);
     const monitor = `unix:${join(folder, `${name}.sock`)},server=on,wait=off`;
-    const args = ['-name', name, '-machine', 'none', '-nodefaults', '-display', 'none', '-qmp', monitor];
+    const args = ['-name', name, ...machineOf(name), '-nodefaults', '-display', 'none', '-qmp', monitor];
     await run('qemu-system-x86_64', [...args, '-daemonize', '-pidfile', pidFile]);
     const pid = Number(await readFile(pidFile, 'utf8'));
     started.defer(() => void process.kill(pid, 'SIGKILL'));
@@ -47,11 +53,8 @@ async function startVms(folder: string, count: number, started: AsyncDisposableS
 /** Starts a program that knows all VMs of the folder when this resolves. */
 type Start = (folder: string, count: number, held: AsyncDisposableStack) => Promise<{ readonly pid: number }>;
 
-/** By its log first: a list asks every QEMU, and would be measured, too. */
-async function areKnown(service: Service, count: number): Promise<true | undefined> {
-  if (service.log.split('QEMU is connected').length - 1 < count) return undefined;
-  const known = (await service.listDomains()).filter(({ qemuVersion }) => qemuVersion !== '');
-  return known.length === count || undefined;
+export async function known(service: Service): Promise<number> {
+  return (await service.listDomains()).filter(({ qemuVersion }) => qemuVersion !== '').length;
 }
 
 const startAgent: Start = async (folder, count, held) => {

@@ -6,9 +6,7 @@
 import { open, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { ImageFormat } from '../../generated/blockjob/v1/job.ts';
-import { TcpProxy } from '../support/hostile/tcp-proxy.ts';
-import { NbdServer } from '../support/images/nbd-server.ts';
+import { LOOPBACK, slowExport } from '../support/images/slow-export.ts';
 import { needs } from '../support/means.ts';
 import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
 import type { Admin } from '../support/real-qemu/qemu.ts';
@@ -16,7 +14,6 @@ import { Rig } from '../support/real-qemu/rig.ts';
 import { byId } from '../support/service/caller.ts';
 
 const KIB = 1024;
-const LOOPBACK = 'nbd://127.0.0.1';
 /** Twice the need of sixteen pieces of work; without limits it is that within two seconds, and thousands soon. */
 const MAPS_OF_A_COPY = 300;
 
@@ -28,21 +25,6 @@ interface BlockJob {
 
 async function mapsOf(pid: number): Promise<number> {
   return (await readFile(`/proc/${pid}/maps`, 'latin1')).split('\n').length;
-}
-
-/** An export behind a slow connection. */
-async function slow(folder: string, sizeBytes: number, bytesPerSecond: number) {
-  await using held = new AsyncDisposableStack();
-  const { server } = held.use(await NbdServer.start({ folder, sizeBytes, over: 'tcp' }));
-  if (server.$case !== 'tcp') throw new Error('not served over TCP');
-  const line = held.use(await TcpProxy.to(server.value.port, { bytesPerSecond }));
-  const ours = held.move();
-  const value = { host: '127.0.0.1', port: line.port };
-  const nbd = { server: { $case: 'tcp', value }, exportName: 'disk0', tlsCredentialsId: '', tlsHostname: '' } as const;
-  return {
-    destination: { target: { $case: 'nbd', value: nbd }, format: ImageFormat.IMAGE_FORMAT_UNSPECIFIED } as const,
-    [Symbol.asyncDispose]: async () => await ours.disposeAsync(),
-  };
 }
 
 /** Looks at QEMU until the copy has come so far: its memory grows no further, and it copies no more than there is. */
@@ -73,7 +55,7 @@ describe('a copy to a slow destination, by defaults', { timeout: 60_000 }, () =>
     await using site = await Site.open([LOOPBACK]);
     await using machine = await site.machine({ formats: ['raw'], sizeBytes });
     await scatter(machine.top.path, sizeBytes);
-    await using server = await slow(machine.dir, sizeBytes, 24 * MIB);
+    await using server = await slowExport(machine.dir, sizeBytes, 24 * MIB);
     const before = await mapsOf(machine.qemu.pid);
     const { id } = await site.service.startCopy({ disk: machine.disk, destination: server.destination });
     await expectBounded(machine.qemu, before, ({ len, offset }) => {
@@ -92,7 +74,7 @@ describe('a copy to a slow destination, by defaults', { timeout: 60_000 }, () =>
       args: ['--allow-destination', LOOPBACK],
     });
     await rig.vm.work(1, 64);
-    await using server = await slow(rig.folder, 256 * MIB, 20 * MIB);
+    await using server = await slowExport(rig.folder, 256 * MIB, 20 * MIB);
     const before = await mapsOf(rig.vm.pid);
     const disk = { domain: 'web1', disk: rig.vm.deviceId(1) };
     const { id } = await rig.service.startCopy({ disk, destination: server.destination });

@@ -1,0 +1,160 @@
+/**
+ * The verdict on a copy 10 seconds after its start is the truth, which is found by waiting: a real guest writes, and a
+ * destination is as fast as its link. VERDICT_ROUNDS=60 runs all combinations, again and again; each has a different
+ * order of writes.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from 'vitest';
+import { Convergence, type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
+import { toMs } from '../../src/client/durations.ts';
+import { LOOPBACK, slowExport } from '../support/images/slow-export.ts';
+import { needs } from '../support/means.ts';
+import { MIB } from '../support/real-qemu/bench-qemu.ts';
+import { Rig } from '../support/real-qemu/rig.ts';
+import { byId } from '../support/service/caller.ts';
+
+const ROUNDS = Number(process.env['VERDICT_ROUNDS'] ?? 3);
+const DISK_BYTES = 64 * MIB;
+const LINK_BYTES = 5 * MIB;
+const VERDICT_MS = 10_000;
+/** Six times as long as the copy of the disk without a guest: what has not ended by then does not. */
+const WAIT_MS = 80_000;
+/** A verdict needs some seconds; later ETAs are compared. */
+const LEAST_LEFT_MS = 4000;
+
+/** Settings of the guest (test/guest-rig), on a link of 5 MiB/s. */
+const WRITERS = {
+  'random 4 KiB': 'mode=rand bs=4 rate=1',
+  'sequential 64 KiB': 'mode=seq bs=64 rate=2',
+  'random 64 KiB': 'mode=rand bs=64 rate=2.5',
+  'too much random 64 KiB': 'mode=rand bs=64 rate=9',
+  bursts: 'mode=rand bs=64 rate=6',
+  idle: 'mode=idle',
+} as const;
+
+interface Combination {
+  readonly writer: keyof typeof WRITERS;
+  readonly granularityKib: 4 | 64;
+  readonly isLocal: boolean;
+}
+
+const FIRST: readonly Combination[] = [
+  { writer: 'random 4 KiB', granularityKib: 64, isLocal: false },
+  { writer: 'random 4 KiB', granularityKib: 4, isLocal: false },
+  { writer: 'sequential 64 KiB', granularityKib: 64, isLocal: false },
+];
+const OTHERS: readonly Combination[] = (Object.keys(WRITERS) as (keyof typeof WRITERS)[]).flatMap((writer) =>
+  ([4, 64] as const).flatMap((granularityKib) => [false, true].map((isLocal) => ({ writer, granularityKib, isLocal }))),
+);
+
+interface Moment {
+  readonly atMs: number;
+  readonly job: Job;
+}
+
+/** The guest writes for one second, and rests for two. */
+async function burst(rig: Rig, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await rig.vm.command('go');
+    await sleep(1000, undefined, { signal }).catch(() => undefined);
+    await rig.vm.pause();
+    await sleep(2000, undefined, { signal }).catch(() => undefined);
+  }
+  await rig.vm.command('go');
+}
+
+/** What a client sees of a copy, until it is READY or the wait is over. */
+async function recorded(rig: Rig, { writer, granularityKib, isLocal }: Combination, round: number): Promise<Moment[]> {
+  await rig.vm.command(`set d1 ${WRITERS[writer]} batch=16`);
+  await using link = await slowExport(rig.folder, DISK_BYTES, LINK_BYTES);
+  const file = { target: { $case: 'file', value: rig.image(`round${round}`, 'raw').path }, format: 1 } as const;
+  const disk = { domain: 'web1', disk: rig.vm.deviceId(1) };
+  const destination = isLocal ? file : link.destination;
+  const { id } = await rig.service.startCopy({ disk, destination, granularityBytes: BigInt(granularityKib * 1024) });
+  const began = performance.now();
+  const stop = new AbortController();
+  const bursts = writer === 'bursts' ? burst(rig, stop.signal) : undefined;
+  const moments: Moment[] = [];
+  for (;;) {
+    const job = await rig.service.getInfo(id);
+    const atMs = performance.now() - began;
+    moments.push({ atMs, job });
+    if (job.state === Job_State.STATE_READY || atMs > WAIT_MS) break;
+    await sleep(500);
+  }
+  stop.abort();
+  await bursts;
+  await rig.service.abort({ job: byId(id), force: true });
+  return moments;
+}
+
+function willEnd({ progress }: Job): boolean | undefined {
+  switch (progress?.convergence) {
+    case Convergence.CONVERGENCE_CONVERGING:
+    case Convergence.CONVERGENCE_SETTLED:
+      return true;
+    case Convergence.CONVERGENCE_STALLED:
+    case Convergence.CONVERGENCE_DIVERGING:
+      return false;
+    default:
+      return undefined;
+  }
+}
+
+/** Whether the verdict was the truth; undefined if the copy ended before there was one. */
+function judged(moments: readonly Moment[], isEnd: boolean): boolean | undefined {
+  const early = moments.filter(({ atMs }) => atMs <= VERDICT_MS + 500);
+  const verdict = early.map(({ job }) => willEnd(job)).findLast((one) => one !== undefined);
+  return verdict === undefined ? undefined : verdict === isEnd;
+}
+
+/** How wrong the ETAs of the second half were: 1 is right. */
+function errorsOf(moments: readonly Moment[], endMs: number): readonly number[] {
+  return moments.flatMap(({ atMs, job }) => {
+    const [leftMs, etaMs] = [endMs - atMs, toMs(job.progress?.eta)];
+    if (leftMs > atMs || leftMs < LEAST_LEFT_MS || etaMs === undefined) return [];
+    return [Math.max(etaMs / leftMs, leftMs / Math.max(1, etaMs))];
+  });
+}
+
+function expectMonotonic(moments: readonly Moment[]): void {
+  let before = 0;
+  for (const { job } of moments) {
+    const { percent = 0 } = job.progress ?? {};
+    expect(percent).toBeGreaterThanOrEqual(before);
+    expect(percent === 100).toBe(job.state === Job_State.STATE_READY);
+    before = percent;
+  }
+}
+
+describe.skipIf(needs('guest'))('a copy', () => {
+  test(`says within 10 seconds whether it will end: ${ROUNDS} rounds`, { timeout: ROUNDS * 150_000 }, async () => {
+    await using rig = await Rig.start({
+      disks: ['id=1,fmt=raw,size=64M'],
+      append: 'gw.mode=idle',
+      args: ['--allow-destination', LOOPBACK],
+    });
+    const combinations = [...FIRST, ...OTHERS];
+    let [right, wrong] = [0, 0];
+    const errors: number[] = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      const combination = combinations[round % combinations.length] ?? FIRST[0];
+      if (combination === undefined) return;
+      const moments = await recorded(rig, combination, round);
+      expectMonotonic(moments);
+      const last = moments.at(-1);
+      const isEnd = last?.job.state === Job_State.STATE_READY;
+      const isRight = judged(moments, isEnd);
+      if (isRight === true) right += 1;
+      if (isRight === false) wrong += 1;
+      const off = isEnd ? errorsOf(moments, last.atMs) : [];
+      errors.push(...off);
+      const reasons = moments.map(({ job }) => job.progress?.reason ?? '').filter((one) => one !== '');
+      console.log({ ...combination, isEnd, isRight, endMs: last?.atMs, worstEta: Math.max(0, ...off), said: reasons.at(-1) });
+    }
+    expect(right / (right + wrong)).toBeGreaterThanOrEqual(0.95);
+    const good = errors.filter((error) => error < 1.5).length;
+    console.log(`${right} right, ${wrong} wrong; ${good} of ${errors.length} ETAs within a factor of 1.5`);
+    expect(good / Math.max(1, errors.length)).toBeGreaterThan(ROUNDS > 3 ? 0.9 : 0.5);
+  });
+});
