@@ -45,7 +45,13 @@ export async function measure(): Promise<readonly Figure[]> {
   await startVms(folder, VMS, held, (name) => machineOf(folder, name));
   const state = held.use(await testDir());
   const service = held.use(
-    await Service.start({ dir: state.path, qmpDir: folder, allow: [state.path], args: ['--max-jobs', '200'], program: BUILT }),
+    await Service.start({
+      dir: state.path,
+      qmpDir: folder,
+      allow: [state.path],
+      args: ['--max-jobs', '200'],
+      program: BUILT,
+    }),
   );
   await eventually(`${VMS} VMs are known`, async () => (await known(service)) === VMS || undefined, 120_000);
   const without = await sharesOf(service);
@@ -59,6 +65,6 @@ export async function measure(): Promise<readonly Figure[]> {
     });
     await service.until(id, 'STATE_READY');
   }
-  const figure = (what: string, values: readonly number[]) => ({ what, by: 'the agent', unit: '% of a core', values });
-  return [figure('without a copy', without), figure('with a copy each, nobody watches', await sharesOf(service))];
+  const shares = { 'without a copy': without, 'with a copy each, nobody watches': await sharesOf(service) };
+  return Object.entries(shares).map(([what, values]) => ({ what, by: 'the agent', unit: '% of a core', values }));
 }

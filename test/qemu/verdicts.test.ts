@@ -3,6 +3,8 @@
  * destination is as fast as its link. VERDICT_ROUNDS=60 runs all combinations, again and again; each has a different
  * order of writes.
  */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { Convergence, type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
@@ -14,21 +16,22 @@ import { Rig } from '../support/real-qemu/rig.ts';
 import { byId } from '../support/service/caller.ts';
 
 const ROUNDS = Number(process.env['VERDICT_ROUNDS'] ?? 3);
-const DISK_BYTES = 64 * MIB;
-const LINK_BYTES = 5 * MIB;
+const DISK_BYTES = 24 * MIB;
+/** Slow, so that a busy machine is not slower. */
+const LINK_BYTES = 2 * MIB;
 const VERDICT_MS = 10_000;
-/** Six times as long as the copy of the disk without a guest: what has not ended by then does not. */
-const WAIT_MS = 80_000;
+/** A copy that has copied its disk so often does not end. Those that end here copy it less than twice. */
+const OFTEN = 4;
 /** A verdict needs some seconds; later ETAs are compared. */
 const LEAST_LEFT_MS = 4000;
 
-/** Settings of the guest (test/guest-rig), on a link of 5 MiB/s. */
+/** Settings of the guest (test/guest-rig), on that link. */
 const WRITERS = {
-  'random 4 KiB': 'mode=rand bs=4 rate=1',
-  'sequential 64 KiB': 'mode=seq bs=64 rate=2',
-  'random 64 KiB': 'mode=rand bs=64 rate=2.5',
-  'too much random 64 KiB': 'mode=rand bs=64 rate=9',
-  bursts: 'mode=rand bs=64 rate=6',
+  'random 4 KiB': 'mode=rand bs=4 rate=0.4',
+  'sequential 64 KiB': 'mode=seq bs=64 rate=0.8',
+  'random 64 KiB': 'mode=rand bs=64 rate=1',
+  'too much random 64 KiB': 'mode=rand bs=64 rate=5',
+  bursts: 'mode=rand bs=64 rate=2.4',
   idle: 'mode=idle',
 } as const;
 
@@ -63,11 +66,13 @@ async function burst(rig: Rig, signal: AbortSignal): Promise<void> {
   await rig.vm.command('go');
 }
 
-/** What a client sees of a copy, until it is READY or the wait is over. */
+/** A copy as a client sees it, until it is READY or the wait is over. */
 async function recorded(rig: Rig, { writer, granularityKib, isLocal }: Combination, round: number): Promise<Moment[]> {
   await rig.vm.command(`set d1 ${WRITERS[writer]} batch=16`);
-  await using link = await slowExport(rig.folder, DISK_BYTES, LINK_BYTES);
-  const file = { target: { $case: 'file', value: rig.image(`round${round}`, 'raw').path }, format: 1 } as const;
+  const folder = join(rig.folder, `round${round}`);
+  await mkdir(folder);
+  await using link = await slowExport(folder, DISK_BYTES, LINK_BYTES);
+  const file = { target: { $case: 'file', value: join(folder, 'copy.raw') }, format: 1 } as const;
   const disk = { domain: 'web1', disk: rig.vm.deviceId(1) };
   const destination = isLocal ? file : link.destination;
   const { id } = await rig.service.startCopy({ disk, destination, granularityBytes: BigInt(granularityKib * 1024) });
@@ -79,7 +84,8 @@ async function recorded(rig: Rig, { writer, granularityKib, isLocal }: Combinati
     const job = await rig.service.getInfo(id);
     const atMs = performance.now() - began;
     moments.push({ atMs, job });
-    if (job.state === Job_State.STATE_READY || atMs > WAIT_MS) break;
+    const { currentBytes = 0n } = job.progress ?? {};
+    if (job.state === Job_State.STATE_READY || currentBytes > OFTEN * DISK_BYTES) break;
     await sleep(500);
   }
   stop.abort();
@@ -128,9 +134,9 @@ function expectMonotonic(moments: readonly Moment[]): void {
 }
 
 describe.skipIf(needs('guest'))('a copy', () => {
-  test(`says within 10 seconds whether it will end: ${ROUNDS} rounds`, { timeout: ROUNDS * 150_000 }, async () => {
+  test(`says within 10 seconds whether it will end: ${ROUNDS} rounds`, { timeout: ROUNDS * 300_000 }, async () => {
     await using rig = await Rig.start({
-      disks: ['id=1,fmt=raw,size=64M'],
+      disks: ['id=1,fmt=raw,size=24M'],
       append: 'gw.mode=idle',
       args: ['--allow-destination', LOOPBACK],
     });
@@ -150,7 +156,14 @@ describe.skipIf(needs('guest'))('a copy', () => {
       const off = isEnd ? errorsOf(moments, last.atMs) : [];
       errors.push(...off);
       const reasons = moments.map(({ job }) => job.progress?.reason ?? '').filter((one) => one !== '');
-      console.log({ ...combination, isEnd, isRight, endMs: last?.atMs, worstEta: Math.max(0, ...off), said: reasons.at(-1) });
+      console.log({
+        ...combination,
+        isEnd,
+        isRight,
+        endMs: last?.atMs,
+        worstEta: Math.max(0, ...off),
+        said: reasons.at(-1),
+      });
     }
     expect(right / (right + wrong)).toBeGreaterThanOrEqual(0.95);
     const good = errors.filter((error) => error < 1.5).length;

@@ -903,7 +903,7 @@ export interface Progress {
   guestBytesPerSecond: bigint;
   /** The mean size of these writes in bytes. If it is less than the granularity, a smaller granularity helps. */
   guestWriteBytes: bigint;
-  /** What the job is doing. */
+  /** The present work of the job. */
   phase: Progress_Phase;
   /**
    * For people: why the convergence is as it is, with its numbers and a way out; and what a requested end of the job

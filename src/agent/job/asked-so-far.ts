@@ -13,7 +13,7 @@ export class AskedSoFar {
   readonly #onWaits: (waits: string) => void;
   #memory: Memory;
 
-  /** `onWaits` is called at each decision, with what the end of the job waits for. */
+  /** `onWaits` is called at each decision, with the reason why a requested end is not done. */
   constructor(job: Job, clock: HostClock, onWaits: (waits: string) => void) {
     this.#clock = clock;
     this.#onWaits = onWaits;

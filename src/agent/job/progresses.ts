@@ -3,7 +3,7 @@
  * case (sampler.ts). Callers who come together share an answer. It is only kept as the latest value: it is neither
  * queued nor written down.
  */
-import type { Verdict } from '../../core/job/convergence.ts';
+import type { EndVerdict } from '../../core/job/convergence.ts';
 import { hasEnded, type Job } from '../../core/job/job.ts';
 import { isJobId } from '../../core/job/names.ts';
 import {
@@ -11,8 +11,8 @@ import {
   observe,
   type Progress,
   type ProgressHistory,
+  progressShown,
   type Sample,
-  shown,
   verifying,
 } from '../../core/job/progress.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';
@@ -27,7 +27,7 @@ interface Slot {
   readonly history: ProgressHistory;
   readonly progress: Progress;
   readonly speedBytesPerSecond: number;
-  /** What the job's end waits for. */
+  /** The reason why a requested end is not done, in words. */
   readonly waitsFor: string;
   /** The progress as it was last shown. */
   last?: { readonly job: Job; readonly progress: Progress };
@@ -77,16 +77,16 @@ export class Progresses {
     const slot = this.#slots.get(job.accepted.job);
     if (slot === undefined) return undefined;
     // The same object until there is something new.
-    if (slot.last?.job !== job) slot.last = { job, progress: shown(job, slot.progress, slot.waitsFor) };
+    if (slot.last?.job !== job) slot.last = { job, progress: progressShown(job, slot.progress, slot.waitsFor) };
     return slot.last.progress;
   }
 
   /** Whether the job will end, as of the last window. */
-  verdictOn({ accepted }: Job): Verdict | undefined {
+  verdictOn({ accepted }: Job): EndVerdict | undefined {
     return this.#slots.get(accepted.job)?.history.course.verdict;
   }
 
-  /** Takes what the job's end waits for. */
+  /** Takes the reason why a requested end is not done. */
   waits({ accepted }: Job, waitsFor: string): void {
     const slot = this.#slots.get(accepted.job);
     if (slot === undefined || slot.waitsFor === waitsFor) return;

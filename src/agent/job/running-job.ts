@@ -36,7 +36,7 @@ export interface RunningJobOptions
   readonly arrivals: Wake;
   /** Called with QEMU's reports, so that progress is never older than the state. */
   readonly onBlockJobs: (blockJobs: readonly QemuBlockJob[]) => void;
-  /** Called at each decision, with what the end of the job waits for. */
+  /** Called at each decision, with the reason why a requested end is not done; '' if there is none. */
   readonly onWaits: (waits: string) => void;
 }
 

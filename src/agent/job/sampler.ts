@@ -38,8 +38,7 @@ export class Sampler implements Disposable {
   #sample(): void {
     const jobs = new Map<VirtualMachine, JobLog[]>();
     for (const log of this.#options.active()) {
-      const { state, concluded, accepted } = log.job;
-      const machine = state === 'STARTING' || concluded !== undefined ? undefined : this.#options.machines.of(accepted);
+      const machine = isUnderWay(log.job) ? this.#options.machines.of(log.job.accepted) : undefined;
       if (machine?.identity === undefined || this.#asked.has(machine)) continue;
       jobs.set(machine, [...(jobs.get(machine) ?? []), log]);
     }
@@ -68,13 +67,16 @@ export class Sampler implements Disposable {
     const sinceMs = performance.now() - (this.#toldMs.get(log) ?? -Infinity);
     if (verdict === undefined || !isVerdictNews(verdict, job.verdict, { verdicts: job.verdicts, sinceMs })) return;
     this.#toldMs.set(log, performance.now());
-    const still = ({ concluded }: Job) => concluded === undefined;
-    await log.offer({ entry: 'verdict', ...verdict }, { still, otherwise: () => undefined });
+    await log.offer({ entry: 'verdict', ...verdict }, { still: isUnderWay, otherwise: () => undefined });
   }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
   }
+}
+
+function isUnderWay({ state, concluded }: Job): boolean {
+  return state !== 'STARTING' && concluded === undefined;
 }
 
 function windowOf({ accepted, pauseReason }: Job, devices: readonly QemuBlockDevice[]) {

@@ -29,14 +29,14 @@ export type Because =
   | 'NOTHING_COPIED';
 
 /** A verdict, with its numbers. */
-export interface Verdict {
+export interface EndVerdict {
   readonly convergence: Convergence;
   readonly because: Because;
-  /** What the job copies: C. */
+  /** C, the speed of the job. */
   readonly bytesPerSecond: number;
-  /** What the guest would dirty if everything was clean: W. 0 if its writes do not matter to the job. */
+  /** W, the guest's demand. 0 if its writes do not matter to the job. */
   readonly demandBytesPerSecond: number;
-  /** What the guest writes, and the mean size of a write. */
+  /** The guest's writes, and the mean size of one. */
   readonly guestBytesPerSecond: number;
   readonly guestWriteBytes: number;
   /** The unit in which the job notes what is dirty. */
@@ -66,9 +66,9 @@ export interface Point {
 export interface Course {
   readonly points: readonly Point[];
   readonly dataBytes: number;
-  /** What the job can copy, as far as it was seen: a job that has caught up copies less. */
+  /** The highest speed, as far as it was seen: a job that has caught up copies less. */
   readonly ableBytesPerSecond: number;
-  readonly verdict: Verdict | undefined;
+  readonly verdict: EndVerdict | undefined;
   /** Since how many windows another verdict is due. */
   readonly otherFor: number;
 }
@@ -80,7 +80,7 @@ export const WINDOW_MS = 2000;
 const WINDOWS_AGREE = 2;
 /** The rates cover this time … */
 const COVER_MS = 10_000;
-/** … and so many bytes, because QEMU copies a buffer at once, and then waits until its limit allows another … */
+/** … and with a limit so many bytes, because QEMU copies a buffer at once, and then waits for the next one … */
 const COVER_BYTES = 2 * 16_777_216;
 /** … but not more than this time. */
 const COVER_AT_MOST_MS = 60_000;
@@ -109,7 +109,7 @@ export function proceed(course: Course, point: Point): Course {
 }
 
 /** The time until nothing remains, in milliseconds; undefined if the verdict is another one. */
-export function etaMs({ convergence, ...verdict }: Verdict, remainingBytes: number): number | undefined {
+export function etaMs({ convergence, ...verdict }: EndVerdict, remainingBytes: number): number | undefined {
   if (convergence === 'SETTLED') return 0;
   if (convergence !== 'CONVERGING') return undefined;
   const { bytesPerSecond: able, demandBytesPerSecond: demand, dataBytes } = verdict;
@@ -121,7 +121,7 @@ export function etaMs({ convergence, ...verdict }: Verdict, remainingBytes: numb
 }
 
 /** Whether a job with this verdict ends, or keeps in step, without a change. */
-export function willEnd({ because }: Pick<Verdict, 'because'>): boolean {
+export function willEnd({ because }: Pick<EndVerdict, 'because'>): boolean {
   return because === 'ENDS';
 }
 
@@ -130,8 +130,8 @@ export function willEnd({ because }: Pick<Verdict, 'because'>): boolean {
  * guest whose writes come and go must not fill the journal: each verdict has to stand longer than the one before.
  */
 export function isVerdictNews(
-  now: Verdict,
-  before: Verdict | undefined,
+  now: EndVerdict,
+  before: EndVerdict | undefined,
   { verdicts, sinceMs }: { readonly verdicts: number; readonly sinceMs: number },
 ): boolean {
   if (sinceMs < verdicts * COVER_MS) return false;
@@ -145,17 +145,17 @@ function covered(points: readonly Point[]): readonly Point[] {
   const last = points.at(-1);
   const isEnough = ({ atMs, offsetBytes }: Point) => {
     const overMs = (last?.atMs ?? 0) - atMs;
-    const isMuch = (last?.offsetBytes ?? 0) - offsetBytes >= COVER_BYTES || last?.ready === true;
+    const isMuch = last?.limitBytesPerSecond === 0 || (last?.offsetBytes ?? 0) - offsetBytes >= COVER_BYTES;
     return (overMs >= COVER_MS && isMuch) || overMs >= COVER_AT_MOST_MS;
   };
   return points.slice(Math.max(0, points.findLastIndex(isEnough)));
 }
 
-/** What a course says now, before others agree. Undefined before two windows. */
+/** The verdict of these points alone. Undefined before two windows. */
 function measured(
   points: readonly Point[],
   { dataBytes, ableBytesPerSecond: ableBefore }: Pick<Course, 'dataBytes' | 'ableBytesPerSecond'>,
-): (Pick<Course, 'ableBytesPerSecond'> & { readonly verdict: Verdict }) | undefined {
+): (Pick<Course, 'ableBytesPerSecond'> & { readonly verdict: EndVerdict }) | undefined {
   const [first, last] = [points[0], points.at(-1)];
   if (first === undefined || last === undefined || points.length <= WINDOWS_AGREE) return undefined;
   const seconds = (last.atMs - first.atMs) / 1000;
@@ -169,10 +169,12 @@ function measured(
   const remainingBytes = restOf(last);
   const numbers = {
     // In write mode BLOCKING the guest's own writes are copied, too; only the rest is the job's progress.
-    bytesPerSecond: guest === undefined && isLong ? Math.max(0, restOf(first) - remainingBytes) / seconds : able,
-    demandBytesPerSecond: (guest?.demandBytes ?? 0) / seconds,
-    guestBytesPerSecond: (guest?.bytes ?? 0) / seconds,
-    guestWriteBytes: guest?.writeBytes ?? 0,
+    bytesPerSecond: Math.round(
+      guest === undefined && isLong ? Math.max(0, restOf(first) - remainingBytes) / seconds : able,
+    ),
+    demandBytesPerSecond: Math.round((guest?.demandBytes ?? 0) / seconds),
+    guestBytesPerSecond: Math.round((guest?.bytes ?? 0) / seconds),
+    guestWriteBytes: Math.round(guest?.writeBytes ?? 0),
     granularityBytes: last.granularityBytes,
     dataBytes,
     remainingBytes,
@@ -182,15 +184,15 @@ function measured(
 }
 
 function judged(
-  numbers: Omit<Verdict, 'convergence' | 'because' | 'floorBytes'>,
+  numbers: Omit<EndVerdict, 'convergence' | 'because' | 'floorBytes'>,
   { isReady, isRising, copied, limit }: { isReady: boolean; isRising: boolean; copied: number; limit: number },
-): Verdict {
+): EndVerdict {
   const { bytesPerSecond, demandBytesPerSecond: demand, dataBytes, remainingBytes } = numbers;
   const ends = { ...numbers, because: 'ENDS', floorBytes: 0 } as const;
   if (isReady && remainingBytes <= bytesPerSecond) return { ...ends, convergence: 'SETTLED' };
   if (copied === 0) return { ...ends, convergence: 'STALLED', because: 'NOTHING_COPIED' };
   if (demand < bytesPerSecond) return { ...ends, convergence: 'CONVERGING' };
-  const floorBytes = demand === 0 ? 0 : dataBytes * (1 - bytesPerSecond / demand);
+  const floorBytes = demand === 0 ? 0 : Math.round(dataBytes * (1 - bytesPerSecond / demand));
   const because = limit > 0 && copied >= limit * NEAR_LIMIT ? 'LIMIT' : 'GUEST';
   const convergence = isRising && remainingBytes < floorBytes ? 'DIVERGING' : 'STALLED';
   return { ...numbers, convergence, because, floorBytes };
@@ -226,7 +228,7 @@ function demandOf(points: readonly Point[], dataBytes: number) {
 }
 
 /** The verdict changes when windows agree. To be in step is a fact. */
-function agreed({ verdict: before, otherFor }: Course, now: Verdict): Pick<Course, 'verdict' | 'otherFor'> {
+function agreed({ verdict: before, otherFor }: Course, now: EndVerdict): Pick<Course, 'verdict' | 'otherFor'> {
   const isSame = before === undefined || before.convergence === now.convergence;
   const hasCaughtUp = before?.convergence === 'CONVERGING' && now.convergence === 'SETTLED';
   if (isSame || hasCaughtUp || otherFor + 1 >= WINDOWS_AGREE) return { verdict: now, otherFor: 0 };

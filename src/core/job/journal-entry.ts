@@ -6,7 +6,7 @@ import type { Destination, Encryption } from '../destination.ts';
 import type { Loss } from '../disk/judge.ts';
 import type { Failure } from '../errors.ts';
 import type { ImageFormat, JobKind, JobOptions, PauseGuest } from '../job-options.ts';
-import type { Verdict } from './convergence.ts';
+import type { EndVerdict } from './convergence.ts';
 import type { Handover, HeaderOnDisk } from './handover.ts';
 import type { Labelled } from './labels.ts';
 import type { Outcome } from './outcome.ts';
@@ -195,7 +195,7 @@ export type EntryBody =
   /** Written before QEMU is asked to end a READY copy: at that moment the copy still followed the guest. */
   | { readonly entry: 'followed'; readonly seenAt: string }
   /** Whether the job will end, where that is not what was expected, or was written before. */
-  | ({ readonly entry: 'verdict' } & Verdict)
+  | ({ readonly entry: 'verdict' } & EndVerdict)
   /** Written before `stop`: a service that finds the guest stopped by us resumes it. */
   | { readonly entry: 'guest-held'; readonly because: string }
   | { readonly entry: 'guest-released' }

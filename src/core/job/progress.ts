@@ -6,7 +6,7 @@ import { type Convergence, type Course, etaMs, NO_COURSE, type Point, proceed } 
 import { hasEnded, type Job } from './job.ts';
 import { verdictInWords } from './verdict-words.ts';
 
-/** What a job does. */
+/** The present work of a job. */
 export type Phase =
   /** The job is checked, or QEMU looks for the data. */
   | 'PREPARING'
@@ -30,14 +30,14 @@ export interface Progress {
   readonly etaMs: number | undefined;
   /** Undefined before two windows. */
   readonly convergence: Convergence | undefined;
-  /** Of the verdict; 0 without one. */
+  /** The numbers of the verdict; 0 without one. */
   readonly floorBytes: number;
   readonly demandBytesPerSecond: number;
   readonly guestBytesPerSecond: number;
   readonly guestWriteBytes: number;
   /** Undefined if an older service does not say it. */
   readonly phase: Phase | undefined;
-  /** Why the convergence is so, and what an end waits for, in words. '' if there is nothing to say. */
+  /** The reasons for the convergence, and for an end that is not done, in words. '' if there is nothing to say. */
   readonly reason: string;
   /** When QEMU was asked, RFC 3339. */
   readonly sampleTime: string;
@@ -128,7 +128,7 @@ export function verifying(bytes: number, ofBytes: number, sampleTime: string): P
 }
 
 /** The measured progress as its job is now: the journal, and not QEMU, says whether the job is READY, paused or over. */
-export function shown(job: Job, measured: Progress, waitsFor: string): Progress {
+export function progressShown(job: Job, measured: Progress, waitsFor: string): Progress {
   if (job.state === 'COMPLETED') return finished(measured);
   const { kind, options } = job.accepted;
   const isFollowed = job.ready !== undefined;

@@ -1,12 +1,12 @@
-/** A verdict on a job as a sentence: what was measured, and what can be done about it. */
-import type { Verdict } from './convergence.ts';
+/** A verdict on a job as a sentence, with its numbers and a way out. */
+import type { EndVerdict } from './convergence.ts';
 
 /** The smallest granularity of QEMU that is of use: a guest does not write less. */
 const FINEST_BYTES = 4096;
 /** A change that leaves less room than this does not help for sure. */
 const ENOUGH = 0.9;
 
-export function verdictInWords(verdict: Verdict): string {
+export function verdictInWords(verdict: EndVerdict): string {
   const { convergence, because, bytesPerSecond, demandBytesPerSecond: demand, floorBytes } = verdict;
   switch (because) {
     case 'ENDS':
@@ -33,14 +33,14 @@ function guestInWords({
   guestBytesPerSecond,
   guestWriteBytes,
   granularityBytes,
-}: Verdict): string {
+}: EndVerdict): string {
   if (demandBytesPerSecond === 0) return 'the guest’s own writes take the speed of the copy';
   const writes = `the guest writes ${rate(guestBytesPerSecond)} in blocks of ${size(guestWriteBytes)}`;
   if (demandBytesPerSecond <= guestBytesPerSecond * 1.1) return writes;
   return `${writes}, which dirty ${rate(demandBytesPerSecond)} in units of ${size(granularityBytes)}`;
 }
 
-function adviceOn(verdict: Verdict): string {
+function adviceOn(verdict: EndVerdict): string {
   const { because, bytesPerSecond, demandBytesPerSecond, guestBytesPerSecond, guestWriteBytes } = verdict;
   if (because === 'LIMIT') return `a speed limit above ${rate(demandBytesPerSecond)}`;
   if (demandBytesPerSecond === 0) return 'a faster destination';

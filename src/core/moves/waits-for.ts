@@ -1,4 +1,4 @@
-/** What an end that is requested and not done waits for, in words. It says what the rows of next-move.ts look at. */
+/** The reason why a requested end is not done, in words. The rows of next-move.ts look at the same things. */
 import { hasEnded, type Job } from '../job/job.ts';
 import type { Asked, Seen } from './moves.ts';
 

@@ -119,7 +119,7 @@ describe('a host', () => {
       'blockjob_jobs_space{level="ENOUGH"} 2',
       'blockjob_jobs_space{level="FULL"} 1',
       'blockjob_destination_free_bytes 7',
-      'blockjob_jobs_convergence{convergence="SETTLED"} 2',
+      'blockjob_jobs_convergence{convergence="SETTLED"} 1',
       'blockjob_jobs_current_bytes{kind="COPY"} 60',
       'blockjob_jobs_end_bytes{kind="COPY"} 80',
       'blockjob_longest_record_wait_seconds 60',

@@ -409,7 +409,7 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
   guestWriteBytes: bigint;
 
   /**
-   * What the job is doing.
+   * The present work of the job.
    *
    * @generated from field: blockjob.v1.Progress.Phase phase = 14;
    */

@@ -98,17 +98,20 @@ const CASES = Object.entries(WRITERS).flatMap(([writes, writer]) =>
 describe('the verdict 10 seconds after the start is the truth, and then the ETA, within a factor of 1.5', () => {
   it.each(CASES)('$writes, granules of $granularityBytes, $mibPerSecond MiB/s', (one) => {
     const { points, readyAtS } = run({ ...one, sizeBytes: 256 * MIB, copyRate: one.mibPerSecond * MIB }, 120);
+    const [verdicts, ratios]: [unknown[], number[]] = [[], []];
     let course = NO_COURSE;
     for (const point of points.filter(({ atMs }) => atMs < readyAtS * 1000)) {
       course = proceed(course, point);
       const leftMs = readyAtS * 1000 - point.atMs;
-      if (point.atMs === 10_000 || leftMs < 2000) {
-        expect(course.verdict && willEnd(course.verdict), JSON.stringify(course.verdict)).toBe(readyAtS < Infinity);
-      }
-      if (leftMs > point.atMs || leftMs < 5000 || course.verdict === undefined) continue;
+      if (course.verdict === undefined) continue;
+      if (point.atMs === 10_000 || leftMs < 2000) verdicts.push(willEnd(course.verdict));
+      if (leftMs > point.atMs || leftMs < 5000) continue;
       const ratio = (etaMs(course.verdict, point.lengthBytes - point.offsetBytes) ?? Infinity) / leftMs;
-      expect(Math.max(ratio, 1 / ratio), JSON.stringify({ ...point, ...course.verdict, leftMs })).toBeLessThan(1.5);
+      ratios.push(Math.max(ratio, 1 / ratio));
     }
+    expect(verdicts).not.toHaveLength(0);
+    expect(new Set(verdicts)).toEqual(new Set([readyAtS < Infinity]));
+    expect(Math.max(1, ...ratios)).toBeLessThan(1.5);
   });
 });
 
@@ -127,6 +130,14 @@ const at = (seconds: number, offset: number, left: number, more: Partial<Point> 
 const verdictOn = (points: readonly Point[]) => points.reduce(proceed, NO_COURSE).verdict;
 const written = (mib: number) => ({ guest: { operations: mib * 16, bytes: mib * MIB } });
 
+const atLimit = (limit: number) =>
+  [0, 2, 4].map((seconds) =>
+    at(seconds, seconds * 20, 1000 - seconds * 20, { ...written(seconds * 40), limitBytesPerSecond: limit * MIB }),
+  );
+
+const calm = [at(0, 0, 1000), at(2, 40, 960), at(4, 80, 920)];
+const ready = (left: number) => [...calm, at(6, 110, left, { ready: true }), at(8, 150, left, { ready: true })];
+
 describe('a verdict', () => {
   it('is not known before two windows, nor while QEMU reports no amount', () => {
     expect(verdictOn([at(0, 0, 1000), at(2, 20, 980)])).toBeUndefined();
@@ -137,7 +148,6 @@ describe('a verdict', () => {
     expect(verdictOn([at(0, 0, 1000), at(0.5, 5, 995), at(1, 10, 990), at(2, 20, 980)])).toBeUndefined();
   });
 
-  const calm = [at(0, 0, 1000), at(2, 40, 960), at(4, 80, 920)];
   const storm = [at(6, 120, 960, written(400)), at(8, 160, 1000, written(800)), at(10, 200, 1040, written(1200))];
 
   it('changes when two windows agree, and not before', () => {
@@ -161,12 +171,8 @@ describe('a verdict', () => {
   });
 
   it('blames the own limit of a job if that is what holds it back', () => {
-    const limited = (limit: number) =>
-      [0, 2, 4].map((seconds) =>
-        at(seconds, seconds * 20, 1000 - seconds * 20, { ...written(seconds * 40), limitBytesPerSecond: limit * MIB }),
-      );
-    expect(verdictOn(limited(20))).toMatchObject({ convergence: 'STALLED', because: 'LIMIT' });
-    expect(verdictOn(limited(100))).toMatchObject({ convergence: 'STALLED', because: 'GUEST' });
+    expect(verdictOn(atLimit(20))).toMatchObject({ convergence: 'STALLED', because: 'LIMIT' });
+    expect(verdictOn(atLimit(100))).toMatchObject({ convergence: 'STALLED', because: 'GUEST' });
   });
 
   it('takes a low limit for the speed, because QEMU copies a buffer at once', () => {
@@ -178,14 +184,13 @@ describe('a verdict', () => {
     expect(verdict && etaMs(verdict, 984 * MIB)).toBe(984_000);
   });
 
-  it('is computed anew after another limit', () => {
+  it('begins again after another limit', () => {
     const limitBytesPerSecond = 5 * MIB;
     const slower = [6, 8].map((seconds) => at(seconds, 80, 920, { limitBytesPerSecond }));
     expect([...calm, ...slower].reduce(proceed, NO_COURSE).points).toHaveLength(2);
   });
 
   it('of a READY copy is SETTLED only if the rest is gone within a second', () => {
-    const ready = (left: number) => [...calm, at(6, 110, left, { ready: true }), at(8, 150, left, { ready: true })];
     expect(verdictOn(ready(1))?.convergence).toBe('SETTLED');
     expect(verdictOn(ready(100))?.convergence).toBe('CONVERGING');
   });
@@ -199,7 +204,10 @@ describe('a verdict', () => {
 });
 
 describe('the journal gets a verdict', () => {
-  const [ends, stalls] = [verdictOn([at(0, 0, 9), at(2, 4, 5), at(4, 8, 1)]), verdictOn([0, 2, 4].map((s) => at(s, 5, 9)))];
+  const [ends, stalls] = [
+    verdictOn([at(0, 0, 9), at(2, 4, 5), at(4, 8, 1)]),
+    verdictOn([0, 2, 4].map((s) => at(s, 5, 9))),
+  ];
 
   it.each([
     ['a job ends, as is expected', ends, undefined, false],

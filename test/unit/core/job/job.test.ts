@@ -33,7 +33,7 @@ import {
   STORIES,
   spaceIs,
   timeOf,
- VERDICT,
+  VERDICT,
 } from '../stories.ts';
 
 const FAILURE = failure('BUG', { id: '1' });

@@ -4,8 +4,8 @@ import {
   NO_HISTORY,
   observe,
   type Progress,
+  progressShown,
   type Sample,
-  shown,
   verifying,
 } from '../../../../src/core/job/progress.ts';
 import { jobOf, jobWith, PULL, pivot, READY, RUNNING } from '../stories.ts';
@@ -36,10 +36,11 @@ const series = (...pairs: readonly (readonly [offsetBytes: number, lengthBytes: 
   pairs.map(([offsetBytes, lengthBytes]) => ({ offsetBytes, lengthBytes }));
 
 const bytes = fc.nat({ max: 2 ** 50 });
+const anyGuest = fc.option(fc.record({ operations: fc.nat(), bytes: fc.nat() }), { nil: undefined });
 /** As QEMU reports: time goes on, READY stays, and the numbers may be anything. */
 const anySeries = fc
   .tuple(
-    fc.array(fc.record({ gapMs: fc.nat({ max: 20_000 }), offsetBytes: bytes, lengthBytes: bytes }), {
+    fc.array(fc.record({ gapMs: fc.nat({ max: 20_000 }), offsetBytes: bytes, lengthBytes: bytes, guest: anyGuest }), {
       minLength: 1,
       maxLength: 30,
     }),
@@ -47,9 +48,10 @@ const anySeries = fc
   )
   .map(([steps, readyFrom]) => {
     let atMs = 0;
-    return steps.map(({ gapMs, offsetBytes, lengthBytes }, index): Partial<Sample> => {
+    return steps.map(({ gapMs, offsetBytes, lengthBytes, guest }, index): Partial<Sample> => {
       atMs += gapMs;
-      return { atMs, offsetBytes, lengthBytes, ready: index >= readyFrom };
+      const window = { guest, granularityBytes: 65_536, limitBytesPerSecond: 0, isPaused: false };
+      return { atMs, offsetBytes, lengthBytes, ready: index >= readyFrom, window };
     });
   });
 
@@ -86,8 +88,10 @@ describe('progress, whatever QEMU says,', () => {
       fc.property(anySeries, (samples) => {
         for (const progress of progressOf(...samples)) {
           const { bytesPerSecond, dirtyBytesPerSecond, remainingBytes, etaMs = 0 } = progress;
-          for (const value of [bytesPerSecond, dirtyBytesPerSecond, remainingBytes, etaMs]) {
-            expect(Number.isFinite(value)).toBe(true);
+          const { floorBytes, demandBytesPerSecond, guestBytesPerSecond, guestWriteBytes } = progress;
+          const ofVerdict = [floorBytes, demandBytesPerSecond, guestBytesPerSecond, guestWriteBytes];
+          for (const value of [bytesPerSecond, dirtyBytesPerSecond, remainingBytes, etaMs, ...ofVerdict]) {
+            expect(Number.isInteger(value), JSON.stringify(progress)).toBe(true);
             expect(value).toBeGreaterThanOrEqual(0);
           }
         }
@@ -219,13 +223,13 @@ describe('convergence and ETA', () => {
   });
 });
 
-describe('the progress that is shown', () => {
-  const of = (sample: Partial<Sample>) => lastOf({ lengthBytes: 1000, ...sample });
+const of = (sample: Partial<Sample>) => lastOf({ lengthBytes: 1000, ...sample });
 
+describe('the progress that is shown', () => {
   it('of a job that has done its work has nothing left, and the measured totals and time', () => {
     const last = lastOf(...series([0, 1000], [400, 1000]));
     const completed = { ...jobOf(), state: 'COMPLETED' } as const;
-    expect(shown(completed, last, '')).toEqual({
+    expect(progressShown(completed, last, '')).toEqual({
       ...last,
       currentBytes: last.endBytes,
       percent: 100,
@@ -237,7 +241,7 @@ describe('the progress that is shown', () => {
 
   it('of a job that failed has no verdict, and no ETA', () => {
     const failed = { ...jobOf(RUNNING), state: 'FAILED' } as const;
-    expect(shown(failed, lastOf(...windows(NONE, SOME, MORE)), '')).toMatchObject({
+    expect(progressShown(failed, lastOf(...windows(NONE, SOME, MORE)), '')).toMatchObject({
       convergence: undefined,
       etaMs: undefined,
     });
@@ -246,14 +250,18 @@ describe('the progress that is shown', () => {
   it('is not 100 % before the journal says READY', () => {
     const measured = of({ offsetBytes: 1000, ready: true });
     expect(measured.percent).toBe(100);
-    expect(shown(jobOf(RUNNING), measured, '')).toMatchObject({ percent: 99.9, currentBytes: 999, phase: 'COPYING' });
-    expect(shown(jobOf(RUNNING, READY), measured, '')).toMatchObject({ percent: 100, phase: 'FOLLOWING' });
+    expect(progressShown(jobOf(RUNNING), measured, '')).toMatchObject({
+      percent: 99.9,
+      currentBytes: 999,
+      phase: 'COPYING',
+    });
+    expect(progressShown(jobOf(RUNNING, READY), measured, '')).toMatchObject({ percent: 100, phase: 'FOLLOWING' });
   });
 
   it('of a paused job is STALLED, without an ETA', () => {
     const measured = lastOf(...windows(NONE, SOME, MORE));
     expect(measured.etaMs).toBeDefined();
-    expect(shown(jobOf(RUNNING, { entry: 'paused', reason: 'USER' }), measured, '')).toMatchObject({
+    expect(progressShown(jobOf(RUNNING, { entry: 'paused', reason: 'USER' }), measured, '')).toMatchObject({
       convergence: 'STALLED',
       etaMs: undefined,
       reason: expect.stringContaining('paused'),
@@ -262,13 +270,13 @@ describe('the progress that is shown', () => {
 
   it('tells zeroing from the preparation of a job that does not zero', () => {
     const none = of({ lengthBytes: 0 });
-    expect(shown(jobOf(RUNNING), none, '').phase).toBe('ZEROING');
-    expect(shown(jobWith(PULL, RUNNING), none, '').phase).toBe('PREPARING');
+    expect(progressShown(jobOf(RUNNING), none, '').phase).toBe('ZEROING');
+    expect(progressShown(jobWith(PULL, RUNNING), none, '').phase).toBe('PREPARING');
   });
 
   it('says what an end waits for', () => {
     const job = jobOf(RUNNING, READY, pivot());
-    expect(shown(job, of({ offsetBytes: 10, ready: true }), 'the remaining data').reason).toBe(
+    expect(progressShown(job, of({ offsetBytes: 10, ready: true }), 'the remaining data').reason).toBe(
       'waits for the remaining data',
     );
   });

@@ -1,0 +1,98 @@
+/** Running jobs are looked at every two seconds, and an unexpected verdict is written. */
+import { pino } from 'pino';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { Progresses } from '../../../../src/agent/job/progresses.ts';
+import { Sampler } from '../../../../src/agent/job/sampler.ts';
+import type { JobLog } from '../../../../src/agent/journal/job-log.ts';
+import { VirtualMachine } from '../../../../src/agent/qemu/virtual-machine.ts';
+import { VirtualMachines } from '../../../../src/agent/qemu/virtual-machines.ts';
+import { WINDOW_MS } from '../../../../src/core/job/convergence.ts';
+import type { Job } from '../../../../src/core/job/job.ts';
+import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
+import { Disconnected } from '../../../../src/qmp/errors.ts';
+import { ACCEPTED, CONCLUDED, jobOf, jobWith, RUNNING } from '../../core/stories.ts';
+
+const MIB = 2 ** 20;
+const OTHER = 'bj00000000000000ff';
+const logger = pino({ level: 'silent' });
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ['performance', 'setInterval', 'clearInterval'] });
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+/** A VM whose mirrors copy 10 MiB a second, and a guest with this demand a second. */
+function sampled(jobs: readonly Job[], demandMib = 0) {
+  const machine = new VirtualMachine({ socketPath: '/nowhere', givenName: 'vm1', logger });
+  vi.spyOn(machine, 'identity', 'get').mockReturnValue({ generation: 1 } as never);
+  const machines = new VirtualMachines({ folder: undefined, named: [], logger });
+  vi.spyOn(machines, 'of').mockReturnValue(machine);
+  const began = performance.now();
+  const seconds = () => (performance.now() - began) / 1000;
+  const asksJobs = vi.spyOn(machine, 'blockJobs').mockImplementation(async () => {
+    const running = { status: 'running', paused: false, ioStatus: 'ok', speedBytesPerSecond: 0 } as const;
+    const offsetBytes = seconds() * 10 * MIB;
+    const known = jobs.map(({ accepted }) => ({ id: accepted.job, ...running, offsetBytes, lengthBytes: 4000 * MIB }));
+    return await Promise.resolve(known);
+  });
+  const asksDevices = vi.spyOn(machine, 'blockDevices').mockImplementation(async () => {
+    const written = { operations: seconds() * demandMib * 16, bytes: seconds() * demandMib * MIB };
+    return await Promise.resolve([{ device: '', qdev: ACCEPTED.qdev, node: undefined, written }]);
+  });
+  const entries: EntryBody[] = [];
+  const logs = jobs.map((job) => {
+    const offer = async (entry: EntryBody) => await Promise.resolve(void entries.push(entry));
+    return { job, offer } as unknown as JobLog;
+  });
+  const progresses = new Progresses(machines, () => undefined);
+  const sampler = new Sampler({ machines, progresses, active: () => logs, logger });
+  return { progresses, asksJobs, asksDevices, entries, [Symbol.dispose]: () => sampler[Symbol.dispose]() };
+}
+
+async function pass(windows: number): Promise<void> {
+  for (let window = 0; window < windows; window++) await vi.advanceTimersByTimeAsync(WINDOW_MS);
+}
+
+it('asks a VM two questions every two seconds, however many jobs it has', async () => {
+  using here = sampled([jobOf(RUNNING), jobWith({ job: OTHER }, RUNNING)]);
+  await pass(3);
+  expect(here.asksJobs).toHaveBeenCalledTimes(3);
+  expect(here.asksDevices).toHaveBeenCalledTimes(3);
+  expect(here.progresses.of(jobOf(RUNNING))).toMatchObject({ convergence: 'CONVERGING' });
+  expect(here.progresses.of(jobWith({ job: OTHER }, RUNNING))).toMatchObject({ convergence: 'CONVERGING' });
+});
+
+it('does not ask for jobs that are starting, or that QEMU has concluded', async () => {
+  using here = sampled([jobOf(), jobOf(RUNNING, CONCLUDED)]);
+  await pass(3);
+  expect(here.asksJobs).not.toHaveBeenCalled();
+});
+
+it('does not ask a QEMU again that has not answered, until it answers', async () => {
+  using here = sampled([jobOf(RUNNING)]);
+  const answer = Promise.withResolvers<never>();
+  here.asksJobs.mockReturnValueOnce(answer.promise);
+  await pass(4);
+  expect(here.asksJobs).toHaveBeenCalledTimes(1);
+  answer.reject(new Disconnected('closed'));
+  await pass(2);
+  expect(here.asksJobs).toHaveBeenCalledTimes(3);
+});
+
+it('writes nothing of a job that ends', async () => {
+  using here = sampled([jobOf(RUNNING)]);
+  await pass(5);
+  expect(here.entries).toEqual([]);
+});
+
+it('writes the verdict on a job that does not end, once, with its numbers', async () => {
+  using here = sampled([jobOf(RUNNING)], 40);
+  await pass(3);
+  expect(here.entries).toMatchObject([
+    { entry: 'verdict', convergence: 'STALLED', because: 'GUEST', bytesPerSecond: 10 * MIB, demandBytesPerSecond: 40 * MIB },
+  ]);
+});
