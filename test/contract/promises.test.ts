@@ -101,7 +101,32 @@ const OF_ALL: readonly Row[] = [
     'has current equal to end only when READY, never above it, and an end of at least 1',
     'Equal to end_bytes only when the job is READY or COMPLETED',
   ],
-  ['unit/core/job/progress.test.ts', 'is not known before two samples', 'Not known before two samples.'],
+  [
+    'unit/core/job/convergence.test.ts',
+    'is not known before two windows, nor while QEMU reports no amount',
+    'before two windows of two seconds each, and while QEMU reports no amount.',
+  ],
+  [
+    'unit/core/job/convergence.test.ts',
+    'changes when two windows agree, and not before',
+    'and changes when two of these computations agree.',
+  ],
+  [
+    'unit/core/job/convergence.test.ts',
+    'of a READY copy is SETTLED only if the rest is gone within a second',
+    'The job is READY, and the remaining bytes are copied within a second',
+  ],
+  [
+    'unit/core/job/progress.test.ts',
+    'of a job that failed has no verdict, and no ETA',
+    'UNSPECIFIED for an ended job, except COMPLETED.',
+  ],
+  [
+    'unit/core/job/progress.test.ts',
+    'are those of a copy in step once it is READY with nothing left, at once',
+    'Empty if there is nothing to say.',
+  ],
+  ['unit/agent/job/sampler.test.ts', 'asks a VM two questions every two seconds', 'every two seconds, at GetInfo'],
   [
     'unit/grpc/status.test.ts',
     'is in each UNAVAILABLE, and in each RESOURCE_EXHAUSTED where waiting helps, and in no other',

@@ -544,7 +544,7 @@ export const Convergence = {
    * rates is necessary; Progress.reason has a proposal, and docs/will-my-copy-end.md explains all of them.
    */
   CONVERGENCE_STALLED: 2,
-  /** CONVERGENCE_DIVERGING - As STALLED because of the guest's writes, and the remaining bytes still increase, up to floor_bytes. */
+  /** CONVERGENCE_DIVERGING - As STALLED because of the guest's writes, and the remaining bytes still increase until they reach floor_bytes. */
   CONVERGENCE_DIVERGING: 3,
   /** CONVERGENCE_SETTLED - The job is READY, and the remaining bytes are copied within a second; or it is COMPLETED. */
   CONVERGENCE_SETTLED: 4,
@@ -891,11 +891,14 @@ export interface Progress {
   sampleTime?:
     | Date
     | undefined;
-  /** The bytes that will always remain to be copied at the present rates. 0 if the job will end, or if that is not known. */
+  /**
+   * The bytes that remain to be copied at the present rates, however long the job runs. 0 if the job will end, or if
+   * that is not known.
+   */
   floorBytes: bigint;
   /**
-   * The bytes per second that the guest would add to the work if everything was clean: its writes, each rounded up to
-   * whole granules unless they follow each other. A copy ends if bytes_per_second is more. 0 before the first verdict,
+   * The bytes per second that the guest would add to the work if everything was clean: its writes, each as whole
+   * granules, unless they follow each other. A copy ends if bytes_per_second is more. 0 before the first verdict,
    * and for jobs to whose work the guest does not add: PULL, COMMIT, and write_mode BLOCKING.
    */
   demandBytesPerSecond: bigint;
@@ -926,8 +929,8 @@ export const Progress_Phase = {
   /** PHASE_PREPARING - The service checks the job (verify_reused), or QEMU looks for the data. QEMU reports no amount yet. */
   PHASE_PREPARING: 1,
   /**
-   * PHASE_ZEROING - QEMU makes the destination of a whole copy empty, and looks for the data. It reports no amount meanwhile. It takes
-   * long if the destination has to be filled with zeroes.
+   * PHASE_ZEROING - QEMU clears the destination of a whole copy, and looks for the data. It reports no amount meanwhile. It takes long
+   * if the destination has to be filled with zeroes.
    */
   PHASE_ZEROING: 2,
   /** PHASE_COPYING - The data is copied. */

@@ -379,15 +379,16 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
   sampleTime?: Timestamp | undefined;
 
   /**
-   * The bytes that will always remain to be copied at the present rates. 0 if the job will end, or if that is not known.
+   * The bytes that remain to be copied at the present rates, however long the job runs. 0 if the job will end, or if
+   * that is not known.
    *
    * @generated from field: int64 floor_bytes = 10;
    */
   floorBytes: bigint;
 
   /**
-   * The bytes per second that the guest would add to the work if everything was clean: its writes, each rounded up to
-   * whole granules unless they follow each other. A copy ends if bytes_per_second is more. 0 before the first verdict,
+   * The bytes per second that the guest would add to the work if everything was clean: its writes, each as whole
+   * granules, unless they follow each other. A copy ends if bytes_per_second is more. 0 before the first verdict,
    * and for jobs to whose work the guest does not add: PULL, COMMIT, and write_mode BLOCKING.
    *
    * @generated from field: int64 demand_bytes_per_second = 11;
@@ -466,8 +467,8 @@ export enum Progress_Phase {
   PREPARING = 1,
 
   /**
-   * QEMU makes the destination of a whole copy empty, and looks for the data. It reports no amount meanwhile. It takes
-   * long if the destination has to be filled with zeroes.
+   * QEMU clears the destination of a whole copy, and looks for the data. It reports no amount meanwhile. It takes long
+   * if the destination has to be filled with zeroes.
    *
    * @generated from enum value: PHASE_ZEROING = 2;
    */
@@ -1734,7 +1735,7 @@ export enum Convergence {
   STALLED = 2,
 
   /**
-   * As STALLED because of the guest's writes, and the remaining bytes still increase, up to floor_bytes.
+   * As STALLED because of the guest's writes, and the remaining bytes still increase until they reach floor_bytes.
    *
    * @generated from enum value: CONVERGENCE_DIVERGING = 3;
    */
