@@ -49,7 +49,7 @@ export async function measure(): Promise<readonly Figure[]> {
       dir: state.path,
       qmpDir: folder,
       allow: [state.path],
-      args: ['--max-jobs', '200'],
+      args: ['--max-jobs', '200', '--log-level', 'info'],
       program: BUILT,
     }),
   );

@@ -93,6 +93,12 @@ it('writes the verdict on a job that does not end, once, with its numbers', asyn
   using here = sampled([jobOf(RUNNING)], 40);
   await pass(3);
   expect(here.entries).toMatchObject([
-    { entry: 'verdict', convergence: 'STALLED', because: 'GUEST', bytesPerSecond: 10 * MIB, demandBytesPerSecond: 40 * MIB },
+    {
+      entry: 'verdict',
+      convergence: 'STALLED',
+      because: 'GUEST',
+      bytesPerSecond: 10 * MIB,
+      demandBytesPerSecond: 40 * MIB,
+    },
   ]);
 });
