@@ -55,6 +55,8 @@ const OTHERS: readonly Combination[] = (Object.keys(WRITERS) as (keyof typeof WR
 interface Moment {
   readonly atMs: number;
   readonly job: Job;
+  /** Of the guest, so far. */
+  readonly operations: number;
 }
 
 /** The guest writes for one second, and rests for two. */
@@ -85,7 +87,7 @@ async function recorded(rig: Rig, { writer, granularityKib, isLocal }: Combinati
   for (;;) {
     const job = await rig.service.getInfo(id);
     const atMs = performance.now() - began;
-    moments.push({ atMs, job });
+    moments.push({ atMs, job, operations: rig.vm.acknowledged(1) });
     const { currentBytes = 0n } = job.progress ?? {};
     if (job.state === Job_State.STATE_READY || currentBytes > OFTEN * DISK_BYTES) break;
     await sleep(500);
@@ -109,18 +111,25 @@ function willEnd({ progress }: Job): boolean | undefined {
   }
 }
 
-/**
- * Whether the copy had one speed from its verdict on. A verdict is about the present rates: a machine that is busy with
- * something else changes them.
- */
-function isSteady(moments: readonly Moment[]): boolean {
-  const middle = moments.length >> 1;
-  const [early, late] = [moments.slice(2, middle), moments.slice(middle)].map((part) => {
+/** Whether a number grows as fast in both parts of a time. */
+function isSteady(early: readonly Moment[], late: readonly Moment[], numberOf: (moment: Moment) => number): boolean {
+  const [before, after] = [early, late].map((part) => {
     const [first, last] = [part[0], part.at(-1)];
-    const copied = Number(last?.job.progress?.currentBytes ?? 0n) - Number(first?.job.progress?.currentBytes ?? 0n);
-    return copied / ((last?.atMs ?? 0) - (first?.atMs ?? 0));
+    if (first === undefined || last === undefined || part.length < 4) return 0;
+    return (numberOf(last) - numberOf(first)) / (last.atMs - first.atMs);
   }) as [number, number];
-  return Math.max(early / late, late / early) < STEADY;
+  return before === 0 || after === 0 || Math.max(before / after, after / before) < STEADY;
+}
+
+/**
+ * Whether the copy and the guest went on as fast as they were at the time of the verdict, which is about the present
+ * rates: a machine that is busy with something else changes them.
+ */
+function wentOn(moments: readonly Moment[]): boolean {
+  const early = moments.filter(({ atMs }) => atMs > 1000 && atMs <= VERDICT_MS);
+  const late = moments.filter(({ atMs }) => atMs > VERDICT_MS);
+  const copied = ({ job }: Moment) => Number(job.progress?.currentBytes ?? 0n);
+  return isSteady(early, late, copied) && isSteady(early, late, ({ operations }) => operations);
 }
 
 /** Whether the verdict was the truth; undefined if the copy ended before there was one. */
@@ -166,7 +175,7 @@ describe.skipIf(needs('guest'))('a copy', () => {
       expectMonotonic(moments);
       const last = moments.at(-1);
       const isEnd = last?.job.state === Job_State.STATE_READY;
-      const steady = isSteady(moments);
+      const steady = wentOn(moments);
       const isRight = steady ? judged(moments, isEnd) : undefined;
       if (isRight === true) right += 1;
       if (isRight === false) wrong += 1;

@@ -44,10 +44,8 @@ function sampled(jobs: readonly Job[], demandMib = 0) {
     return await Promise.resolve([{ device: '', qdev: ACCEPTED.qdev, node: undefined, written }]);
   });
   const entries: EntryBody[] = [];
-  const logs = jobs.map((job) => {
-    const offer = async (entry: EntryBody) => await Promise.resolve(void entries.push(entry));
-    return { job, offer } as unknown as JobLog;
-  });
+  const offer = async (entry: EntryBody) => await Promise.resolve(void entries.push(entry));
+  const logs = jobs.map((job) => ({ job, offer }) as unknown as JobLog);
   const progresses = new Progresses(machines, () => undefined);
   const sampler = new Sampler({ machines, progresses, active: () => logs, logger });
   return { progresses, asksJobs, asksDevices, entries, [Symbol.dispose]: () => sampler[Symbol.dispose]() };

@@ -27,7 +27,9 @@ const UP: Extract<Seen, { qemu: 'UP' }> = {
 };
 const LEFT: Seen = { ...UP, job: { ...job, remainingBytes: 4096 } };
 const PAUSED: EntryBody = { entry: 'paused', reason: 'NO_SPACE' };
-const [NOTHING, COMPLETE, FENCED]: Asked[] = [new Set(), new Set(['complete']), new Set(['fenced'])];
+const NOTHING: Asked = new Set();
+const COMPLETE: Asked = new Set(['complete']);
+const FENCED: Asked = new Set(['fenced']);
 const pivoting = (...more: readonly EntryBody[]): Job => jobOf(RUNNING, READY, pivot(), ...more);
 
 it.each<[Job, Seen, Asked, RegExp]>([
