@@ -55,7 +55,7 @@ const OTHERS: readonly Combination[] = (Object.keys(WRITERS) as (keyof typeof WR
 interface Moment {
   readonly atMs: number;
   readonly job: Job;
-  /** Of the guest, so far. */
+  /** The guest's operations so far. */
   readonly operations: number;
 }
 
@@ -195,7 +195,7 @@ describe.skipIf(needs('guest'))('a copy', () => {
     expect(right / (right + wrong)).toBeGreaterThanOrEqual(0.95);
     const good = errors.filter((error) => error < 1.5).length;
     console.log(`${right} right, ${wrong} wrong; ${good} of ${errors.length} ETAs within a factor of 1.5`);
-    // Two looks in a moment when the machine was busy are no proof of anything.
+    // The machine may be busy with something else at the moment of a look or two.
     expect(errors.length - good).toBeLessThanOrEqual(Math.max(2, errors.length / 10));
   });
 });
