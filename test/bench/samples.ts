@@ -11,7 +11,7 @@ import { useOf } from '../support/memory.ts';
 import { testDir } from '../support/real-qemu/qemu.ts';
 import { Service } from '../support/service/service.ts';
 import type { Figure } from './figure.ts';
-import { BUILT, known, startVms } from './vms.ts';
+import { areKnown, BUILT, startVms } from './vms.ts';
 
 const VMS = 100;
 const DISK_BYTES = 1 << 20;
@@ -53,7 +53,7 @@ export async function measure(): Promise<readonly Figure[]> {
       program: BUILT,
     }),
   );
-  await eventually(`${VMS} VMs are known`, async () => (await known(service)) === VMS || undefined, 120_000);
+  await eventually(`${VMS} VMs are known`, async () => await areKnown(service, VMS), 120_000);
   const without = await sharesOf(service);
   const copied = async (name: string) => {
     const target = { $case: 'file', value: join(state.path, `${name}.raw`) } as const;

@@ -53,8 +53,11 @@ export async function startVms(
 /** Starts a program that knows all VMs of the folder when this resolves. */
 type Start = (folder: string, count: number, held: AsyncDisposableStack) => Promise<{ readonly pid: number }>;
 
-export async function known(service: Service): Promise<number> {
-  return (await service.listDomains()).filter(({ qemuVersion }) => qemuVersion !== '').length;
+/** By its log first: a list asks every QEMU, and would be measured, too. */
+export async function areKnown(service: Service, count: number): Promise<true | undefined> {
+  if (service.log.split('QEMU is connected').length - 1 < count) return undefined;
+  const known = (await service.listDomains()).filter(({ qemuVersion }) => qemuVersion !== '');
+  return known.length === count || undefined;
 }
 
 const startAgent: Start = async (folder, count, held) => {

@@ -24,6 +24,10 @@ import {
   Accept,
   acceptFromJSON,
   acceptToJSON,
+  ConfigOwner,
+  configOwnerFromJSON,
+  configOwnerToJSON,
+  ConfigRecord,
   Destination,
   DiskRef,
   Job,
@@ -360,6 +364,11 @@ export interface StartCopyRequest {
    */
   overcommit: boolean;
   /**
+   * Whether the pivot needs a record that the VM's configuration names the destination. UNSPECIFIED means the default of
+   * the host. See Job.pivot_gate.
+   */
+  configOwner: ConfigOwner;
+  /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
    * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
    * characters and '/' may precede it. A value is such a name, or empty.
@@ -422,6 +431,8 @@ export interface RebaseRequest {
   accept: Accept[];
   /** With COPY, as overcommit of StartCopy. Without COPY it has no effect: the space of a pull is not estimated. */
   overcommit: boolean;
+  /** As StartCopyRequest.config_owner. Has no effect without COPY. */
+  configOwner: ConfigOwner;
   /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
    * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
@@ -487,6 +498,8 @@ export interface CommitRequest {
    * most 64.
    */
   accept: Accept[];
+  /** As StartCopyRequest.config_owner. Has no effect without ACTIVE. */
+  configOwner: ConfigOwner;
   /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
    * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
@@ -818,6 +831,20 @@ export interface AbortRequest {
   pauseGuest: PauseGuest;
   /** The id of this action; see the service. At most 128 bytes. */
   requestId: string;
+  /**
+   * The record of the owner of the VM's configuration, for a job with a Job.pivot_gate. Needs pivot; otherwise
+   * FIELD_INVALID. A record that does not fit the gate of the job is refused with CONFIG_RECORD_STALE, also if the job
+   * has no gate: nothing is changed then. A record that was written down before need not be sent again.
+   */
+  record?:
+    | ConfigRecord
+    | undefined;
+  /**
+   * Writes the record into the journal, and does not pivot: any later pivot is allowed, and a job with on_ready PIVOT
+   * goes on by itself. The call answers when the record is in the journal. Needs pivot and record; otherwise
+   * FIELD_INVALID. A record cannot be undone: to keep the guest where it is, end the job with an Abort without pivot.
+   */
+  recordOnly: boolean;
 }
 
 /** The answer of Abort. */
@@ -1125,6 +1152,7 @@ function createBaseStartCopyRequest(): StartCopyRequest {
     accept: [],
     verifyReused: false,
     overcommit: false,
+    configOwner: 0,
     labels: {},
   };
 }
@@ -1200,6 +1228,9 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     }
     if (message.overcommit !== false) {
       writer.uint32(160).bool(message.overcommit);
+    }
+    if (message.configOwner !== 0) {
+      writer.uint32(176).int32(message.configOwner);
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       StartCopyRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -1382,6 +1413,14 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
             message.overcommit = reader.bool();
             continue;
           }
+          case 22: {
+            if (tag !== 176) {
+              break;
+            }
+
+            message.configOwner = reader.int32() as any;
+            continue;
+          }
           case 30: {
             if (tag !== 242) {
               break;
@@ -1484,6 +1523,11 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
         ? globalThis.Boolean(object.verify_reused)
         : false,
       overcommit: isSet(object.overcommit) ? globalThis.Boolean(object.overcommit) : false,
+      configOwner: isSet(object.configOwner)
+        ? configOwnerFromJSON(object.configOwner)
+        : isSet(object.config_owner)
+        ? configOwnerFromJSON(object.config_owner)
+        : 0,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -1560,6 +1604,9 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     if (message.overcommit !== false) {
       obj.overcommit = message.overcommit;
     }
+    if (message.configOwner !== 0) {
+      obj.configOwner = configOwnerToJSON(message.configOwner);
+    }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
       if (entries.length > 0) {
@@ -1607,6 +1654,7 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     message.accept = object.accept?.map((e) => e) || [];
     message.verifyReused = object.verifyReused ?? false;
     message.overcommit = object.overcommit ?? false;
+    message.configOwner = object.configOwner ?? 0;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
@@ -1817,6 +1865,7 @@ function createBaseRebaseRequest(): RebaseRequest {
     planEtag: "",
     accept: [],
     overcommit: false,
+    configOwner: 0,
     labels: {},
   };
 }
@@ -1859,7 +1908,10 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
       writer.join();
     }
     if (message.overcommit !== false) {
-      writer.uint32(72).bool(message.overcommit);
+      writer.uint32(80).bool(message.overcommit);
+    }
+    if (message.configOwner !== 0) {
+      writer.uint32(72).int32(message.configOwner);
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       RebaseRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -1964,12 +2016,20 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
 
             break;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.overcommit = reader.bool();
+            continue;
+          }
           case 9: {
             if (tag !== 72) {
               break;
             }
 
-            message.overcommit = reader.bool();
+            message.configOwner = reader.int32() as any;
             continue;
           }
           case 30: {
@@ -2020,6 +2080,11 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
         ? object.accept.map((e: any) => acceptFromJSON(e))
         : [],
       overcommit: isSet(object.overcommit) ? globalThis.Boolean(object.overcommit) : false,
+      configOwner: isSet(object.configOwner)
+        ? configOwnerFromJSON(object.configOwner)
+        : isSet(object.config_owner)
+        ? configOwnerFromJSON(object.config_owner)
+        : 0,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -2066,6 +2131,9 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
     if (message.overcommit !== false) {
       obj.overcommit = message.overcommit;
     }
+    if (message.configOwner !== 0) {
+      obj.configOwner = configOwnerToJSON(message.configOwner);
+    }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
       if (entries.length > 0) {
@@ -2092,6 +2160,7 @@ export const RebaseRequest: MessageFns<RebaseRequest> = {
     message.planEtag = object.planEtag ?? "";
     message.accept = object.accept?.map((e) => e) || [];
     message.overcommit = object.overcommit ?? false;
+    message.configOwner = object.configOwner ?? 0;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
@@ -2302,6 +2371,7 @@ function createBaseCommitRequest(): CommitRequest {
     validateOnly: false,
     planEtag: "",
     accept: [],
+    configOwner: 0,
     labels: {},
   };
 }
@@ -2345,6 +2415,9 @@ export const CommitRequest: MessageFns<CommitRequest> = {
         writer.int32(v);
       }
       writer.join();
+    }
+    if (message.configOwner !== 0) {
+      writer.uint32(80).int32(message.configOwner);
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       CommitRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -2457,6 +2530,14 @@ export const CommitRequest: MessageFns<CommitRequest> = {
 
             break;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.configOwner = reader.int32() as any;
+            continue;
+          }
           case 30: {
             if (tag !== 242) {
               break;
@@ -2505,6 +2586,11 @@ export const CommitRequest: MessageFns<CommitRequest> = {
       accept: globalThis.Array.isArray(object?.accept)
         ? object.accept.map((e: any) => acceptFromJSON(e))
         : [],
+      configOwner: isSet(object.configOwner)
+        ? configOwnerFromJSON(object.configOwner)
+        : isSet(object.config_owner)
+        ? configOwnerFromJSON(object.config_owner)
+        : 0,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -2551,6 +2637,9 @@ export const CommitRequest: MessageFns<CommitRequest> = {
     if (message.accept?.length) {
       obj.accept = message.accept.map((e) => acceptToJSON(e));
     }
+    if (message.configOwner !== 0) {
+      obj.configOwner = configOwnerToJSON(message.configOwner);
+    }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
       if (entries.length > 0) {
@@ -2577,6 +2666,7 @@ export const CommitRequest: MessageFns<CommitRequest> = {
     message.validateOnly = object.validateOnly ?? false;
     message.planEtag = object.planEtag ?? "";
     message.accept = object.accept?.map((e) => e) || [];
+    message.configOwner = object.configOwner ?? 0;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {
@@ -4405,7 +4495,16 @@ export const ResumeResponse: MessageFns<ResumeResponse> = {
 };
 
 function createBaseAbortRequest(): AbortRequest {
-  return { job: undefined, pivot: false, returnImmediately: false, force: false, pauseGuest: 0, requestId: "" };
+  return {
+    job: undefined,
+    pivot: false,
+    returnImmediately: false,
+    force: false,
+    pauseGuest: 0,
+    requestId: "",
+    record: undefined,
+    recordOnly: false,
+  };
 }
 
 export const AbortRequest: MessageFns<AbortRequest> = {
@@ -4427,6 +4526,12 @@ export const AbortRequest: MessageFns<AbortRequest> = {
     }
     if (message.requestId !== "") {
       writer.uint32(50).string(message.requestId);
+    }
+    if (message.record !== undefined) {
+      ConfigRecord.encode(message.record, writer.uint32(58).fork()).join();
+    }
+    if (message.recordOnly !== false) {
+      writer.uint32(64).bool(message.recordOnly);
     }
     return writer;
   },
@@ -4492,6 +4597,22 @@ export const AbortRequest: MessageFns<AbortRequest> = {
             message.requestId = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.record = ConfigRecord.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.recordOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4524,6 +4645,12 @@ export const AbortRequest: MessageFns<AbortRequest> = {
         : isSet(object.request_id)
         ? globalThis.String(object.request_id)
         : "",
+      record: isSet(object.record) ? ConfigRecord.fromJSON(object.record) : undefined,
+      recordOnly: isSet(object.recordOnly)
+        ? globalThis.Boolean(object.recordOnly)
+        : isSet(object.record_only)
+        ? globalThis.Boolean(object.record_only)
+        : false,
     };
   },
 
@@ -4547,6 +4674,12 @@ export const AbortRequest: MessageFns<AbortRequest> = {
     if (message.requestId !== "") {
       obj.requestId = message.requestId;
     }
+    if (message.record !== undefined) {
+      obj.record = ConfigRecord.toJSON(message.record);
+    }
+    if (message.recordOnly !== false) {
+      obj.recordOnly = message.recordOnly;
+    }
     return obj;
   },
 
@@ -4561,6 +4694,10 @@ export const AbortRequest: MessageFns<AbortRequest> = {
     message.force = object.force ?? false;
     message.pauseGuest = object.pauseGuest ?? 0;
     message.requestId = object.requestId ?? "";
+    message.record = (object.record !== undefined && object.record !== null)
+      ? ConfigRecord.fromPartial(object.record)
+      : undefined;
+    message.recordOnly = object.recordOnly ?? false;
     return message;
   },
 };
@@ -6722,9 +6859,13 @@ export const BlockJobServiceService = {
    * itself waits for the folder of the destination, for instance because an NFS server hangs, an Abort waits too, even
    * with `force`.
    *
+   * If the configuration of the VM has an external owner (Job.config_owner), a pivot needs the owner's record of
+   * Job.pivot_gate. The record is sent with the pivot, or before it.
+   *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED and SPACE_LOW
-   * if pivot is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED, SPACE_LOW,
+   * CONFIG_NOT_RECORDED and CONFIG_RECORD_STALE if pivot is set; the job continues then. Idempotent with a request_id.
+   * Without a request_id, a repetition after the end is
    * refused with JOB_ENDED.
    *
    * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it
@@ -6982,9 +7123,13 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * itself waits for the folder of the destination, for instance because an NFS server hangs, an Abort waits too, even
    * with `force`.
    *
+   * If the configuration of the VM has an external owner (Job.config_owner), a pivot needs the owner's record of
+   * Job.pivot_gate. The record is sent with the pivot, or before it.
+   *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED and SPACE_LOW
-   * if pivot is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED, SPACE_LOW,
+   * CONFIG_NOT_RECORDED and CONFIG_RECORD_STALE if pivot is set; the job continues then. Idempotent with a request_id.
+   * Without a request_id, a repetition after the end is
    * refused with JOB_ENDED.
    *
    * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it
@@ -7313,9 +7458,13 @@ export interface BlockJobServiceClient extends Client {
    * itself waits for the folder of the destination, for instance because an NFS server hangs, an Abort waits too, even
    * with `force`.
    *
+   * If the configuration of the VM has an external owner (Job.config_owner), a pivot needs the owner's record of
+   * Job.pivot_gate. The record is sent with the pivot, or before it.
+   *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED and SPACE_LOW
-   * if pivot is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED, SPACE_LOW,
+   * CONFIG_NOT_RECORDED and CONFIG_RECORD_STALE if pivot is set; the job continues then. Idempotent with a request_id.
+   * Without a request_id, a repetition after the end is
    * refused with JOB_ENDED.
    *
    * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it

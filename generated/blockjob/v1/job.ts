@@ -467,6 +467,64 @@ export function pauseGuestToJSON(object: PauseGuest): string {
 }
 
 /**
+ * The keeper of the path with which the VM is started: its configuration.
+ *
+ * A pivot changes the running QEMU only. If the VM stops right after the pivot, and its configuration still names the
+ * old image, the next start uses the old image, and the guest loses its writes. With EXTERNAL, no pivot happens before
+ * the keeper has recorded the new path.
+ */
+export const ConfigOwner = {
+  /** CONFIG_OWNER_UNSPECIFIED - The default of the job's host (--config-owner); NONE if that option is not given. */
+  CONFIG_OWNER_UNSPECIFIED: 0,
+  /** CONFIG_OWNER_NONE - Nobody has to record anything before a pivot. */
+  CONFIG_OWNER_NONE: 1,
+  /** CONFIG_OWNER_EXTERNAL - Another program keeps the configuration, for instance in a database. It records Job.pivot_gate before the pivot. */
+  CONFIG_OWNER_EXTERNAL: 2,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type ConfigOwner = typeof ConfigOwner[keyof typeof ConfigOwner];
+
+export namespace ConfigOwner {
+  export type CONFIG_OWNER_UNSPECIFIED = typeof ConfigOwner.CONFIG_OWNER_UNSPECIFIED;
+  export type CONFIG_OWNER_NONE = typeof ConfigOwner.CONFIG_OWNER_NONE;
+  export type CONFIG_OWNER_EXTERNAL = typeof ConfigOwner.CONFIG_OWNER_EXTERNAL;
+  export type UNRECOGNIZED = typeof ConfigOwner.UNRECOGNIZED;
+}
+
+export function configOwnerFromJSON(object: any): ConfigOwner {
+  switch (object) {
+    case 0:
+    case "CONFIG_OWNER_UNSPECIFIED":
+      return ConfigOwner.CONFIG_OWNER_UNSPECIFIED;
+    case 1:
+    case "CONFIG_OWNER_NONE":
+      return ConfigOwner.CONFIG_OWNER_NONE;
+    case 2:
+    case "CONFIG_OWNER_EXTERNAL":
+      return ConfigOwner.CONFIG_OWNER_EXTERNAL;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return ConfigOwner.UNRECOGNIZED;
+  }
+}
+
+export function configOwnerToJSON(object: ConfigOwner): string {
+  switch (object) {
+    case ConfigOwner.CONFIG_OWNER_UNSPECIFIED:
+      return "CONFIG_OWNER_UNSPECIFIED";
+    case ConfigOwner.CONFIG_OWNER_NONE:
+      return "CONFIG_OWNER_NONE";
+    case ConfigOwner.CONFIG_OWNER_EXTERNAL:
+      return "CONFIG_OWNER_EXTERNAL";
+    case ConfigOwner.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
+/**
  * A loss that a caller accepts. A start that would cause the loss is refused with LOSS_NOT_ACCEPTED unless the request
  * accepts exactly this loss; docs/disks.md lists the cases. Accepting a loss that does not occur has no effect.
  */
@@ -726,6 +784,41 @@ export interface JobRef {
      */
     { $case: "disk"; value: DiskRef }
     | undefined;
+}
+
+/**
+ * The gate of a job with ConfigOwner EXTERNAL. It opens when the job is READY. A pivot, by whatever caller or by
+ * on_ready, needs the record of this gate: AbortRequest.record. Without it the pivot is refused with
+ * CONFIG_NOT_RECORDED, and a job with on_ready PIVOT waits in READY.
+ *
+ * Opening the gate and the record are journal entries, so a restart of the service keeps both. The order for the owner:
+ * 1. write next_start_path and the token into the configuration, durably;
+ * 2. send the token: with the pivot, or before it (AbortRequest.record_only);
+ * 3. when the job has ended, set the configuration back to Outcome.set_config_back_to unless that is empty.
+ */
+export interface PivotGate {
+  /**
+   * The name of this attempt, 1 to 64 printable characters. Opaque. Each gate has another one: a record of an earlier
+   * job, or of an earlier gate of this job, is refused with CONFIG_RECORD_STALE.
+   */
+  token: string;
+  /**
+   * The path that the VM's configuration has to name for the next start after the pivot: the destination as an absolute
+   * path on Job.host or as an NBD URI, or the base of an active commit.
+   */
+  nextStartPath: string;
+  /** When the gate was opened, by the host's clock. */
+  openTime?:
+    | Date
+    | undefined;
+  /** When the record was written into the journal, by the host's clock. Absent while the pivot still needs it. */
+  recordTime?: Date | undefined;
+}
+
+/** The statement of the owner that the VM's configuration names PivotGate.next_start_path now, durably. */
+export interface ConfigRecord {
+  /** PivotGate.token. Required, otherwise FIELD_INVALID. At most 64 bytes. */
+  token: string;
 }
 
 /** A network block device that another process serves. */
@@ -1167,6 +1260,13 @@ export interface Outcome {
    * date. Empty if no such job is known on this host, in a journal entry's event, and while the job runs.
    */
   destinationChangedByJobId: string;
+  /**
+   * The path to which the VM's configuration must be set back: the job had a Job.pivot_gate, its owner may have recorded
+   * PivotGate.next_start_path, and the guest does not run there. Empty while the job runs, if nothing has to be set back,
+   * and if the image of the guest is not known (UNRESOLVED; guest_writes_to is empty too then). If
+   * guest_changed_by_job_id is set, read that job's outcome instead.
+   */
+  setConfigBackTo: string;
 }
 
 /** A job's options, after the rules and the defaults were applied. */
@@ -1284,6 +1384,18 @@ export interface Job {
   space?:
     | JobSpace
     | undefined;
+  /**
+   * The gate of the pivot. Set from READY on, and kept after the end, if config_owner is EXTERNAL and the job has a
+   * pivot; but not if on_ready FINISH ends the job at READY.
+   */
+  pivotGate?:
+    | PivotGate
+    | undefined;
+  /**
+   * Whether a pivot needs a record. A client that asked for EXTERNAL should check this field in the answer: an older
+   * service ignores the request's field, and answers UNSPECIFIED. UNSPECIFIED also for kinds without a pivot.
+   */
+  configOwner: ConfigOwner;
   /** The labels of the call that started the job. */
   labels: { [key: string]: string };
   /**
@@ -1881,6 +1993,202 @@ export const JobRef: MessageFns<JobRef> = {
         break;
       }
     }
+    return message;
+  },
+};
+
+function createBasePivotGate(): PivotGate {
+  return { token: "", nextStartPath: "", openTime: undefined, recordTime: undefined };
+}
+
+export const PivotGate: MessageFns<PivotGate> = {
+  encode(message: PivotGate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.token !== "") {
+      writer.uint32(10).string(message.token);
+    }
+    if (message.nextStartPath !== "") {
+      writer.uint32(18).string(message.nextStartPath);
+    }
+    if (message.openTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.openTime), writer.uint32(26).fork()).join();
+    }
+    if (message.recordTime !== undefined) {
+      Timestamp.encode(toTimestamp(message.recordTime), writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PivotGate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePivotGate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextStartPath = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.openTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.recordTime = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): PivotGate {
+    return {
+      token: isSet(object.token) ? globalThis.String(object.token) : "",
+      nextStartPath: isSet(object.nextStartPath)
+        ? globalThis.String(object.nextStartPath)
+        : isSet(object.next_start_path)
+        ? globalThis.String(object.next_start_path)
+        : "",
+      openTime: isSet(object.openTime)
+        ? fromJsonTimestamp(object.openTime)
+        : isSet(object.open_time)
+        ? fromJsonTimestamp(object.open_time)
+        : undefined,
+      recordTime: isSet(object.recordTime)
+        ? fromJsonTimestamp(object.recordTime)
+        : isSet(object.record_time)
+        ? fromJsonTimestamp(object.record_time)
+        : undefined,
+    };
+  },
+
+  toJSON(message: PivotGate): unknown {
+    const obj: any = {};
+    if (message.token !== "") {
+      obj.token = message.token;
+    }
+    if (message.nextStartPath !== "") {
+      obj.nextStartPath = message.nextStartPath;
+    }
+    if (message.openTime !== undefined) {
+      obj.openTime = message.openTime.toISOString();
+    }
+    if (message.recordTime !== undefined) {
+      obj.recordTime = message.recordTime.toISOString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<PivotGate>): PivotGate {
+    return PivotGate.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PivotGate>): PivotGate {
+    const message = createBasePivotGate();
+    message.token = object.token ?? "";
+    message.nextStartPath = object.nextStartPath ?? "";
+    message.openTime = object.openTime ?? undefined;
+    message.recordTime = object.recordTime ?? undefined;
+    return message;
+  },
+};
+
+function createBaseConfigRecord(): ConfigRecord {
+  return { token: "" };
+}
+
+export const ConfigRecord: MessageFns<ConfigRecord> = {
+  encode(message: ConfigRecord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.token !== "") {
+      writer.uint32(10).string(message.token);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ConfigRecord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseConfigRecord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ConfigRecord {
+    return { token: isSet(object.token) ? globalThis.String(object.token) : "" };
+  },
+
+  toJSON(message: ConfigRecord): unknown {
+    const obj: any = {};
+    if (message.token !== "") {
+      obj.token = message.token;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ConfigRecord>): ConfigRecord {
+    return ConfigRecord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ConfigRecord>): ConfigRecord {
+    const message = createBaseConfigRecord();
+    message.token = object.token ?? "";
     return message;
   },
 };
@@ -3029,6 +3337,7 @@ function createBaseOutcome(): Outcome {
     guestAsOf: undefined,
     guestChangedByJobId: "",
     destinationChangedByJobId: "",
+    setConfigBackTo: "",
   };
 }
 
@@ -3063,6 +3372,9 @@ export const Outcome: MessageFns<Outcome> = {
     }
     if (message.destinationChangedByJobId !== "") {
       writer.uint32(82).string(message.destinationChangedByJobId);
+    }
+    if (message.setConfigBackTo !== "") {
+      writer.uint32(162).string(message.setConfigBackTo);
     }
     return writer;
   },
@@ -3160,6 +3472,14 @@ export const Outcome: MessageFns<Outcome> = {
             message.destinationChangedByJobId = reader.string();
             continue;
           }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.setConfigBackTo = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3222,6 +3542,11 @@ export const Outcome: MessageFns<Outcome> = {
         : isSet(object.destination_changed_by_job_id)
         ? globalThis.String(object.destination_changed_by_job_id)
         : "",
+      setConfigBackTo: isSet(object.setConfigBackTo)
+        ? globalThis.String(object.setConfigBackTo)
+        : isSet(object.set_config_back_to)
+        ? globalThis.String(object.set_config_back_to)
+        : "",
     };
   },
 
@@ -3257,6 +3582,9 @@ export const Outcome: MessageFns<Outcome> = {
     if (message.destinationChangedByJobId !== "") {
       obj.destinationChangedByJobId = message.destinationChangedByJobId;
     }
+    if (message.setConfigBackTo !== "") {
+      obj.setConfigBackTo = message.setConfigBackTo;
+    }
     return obj;
   },
 
@@ -3275,6 +3603,7 @@ export const Outcome: MessageFns<Outcome> = {
     message.guestAsOf = object.guestAsOf ?? undefined;
     message.guestChangedByJobId = object.guestChangedByJobId ?? "";
     message.destinationChangedByJobId = object.destinationChangedByJobId ?? "";
+    message.setConfigBackTo = object.setConfigBackTo ?? "";
     return message;
   },
 };
@@ -3690,6 +4019,8 @@ function createBaseJob(): Job {
     endTime: undefined,
     requestId: "",
     space: undefined,
+    pivotGate: undefined,
+    configOwner: 0,
     labels: {},
     createdBy: "",
   };
@@ -3762,6 +4093,12 @@ export const Job: MessageFns<Job> = {
     }
     if (message.space !== undefined) {
       JobSpace.encode(message.space, writer.uint32(178).fork()).join();
+    }
+    if (message.pivotGate !== undefined) {
+      PivotGate.encode(message.pivotGate, writer.uint32(194).fork()).join();
+    }
+    if (message.configOwner !== 0) {
+      writer.uint32(200).int32(message.configOwner);
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       Job_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -3945,6 +4282,22 @@ export const Job: MessageFns<Job> = {
             message.space = JobSpace.decode(reader, reader.uint32());
             continue;
           }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.pivotGate = PivotGate.decode(reader, reader.uint32());
+            continue;
+          }
+          case 25: {
+            if (tag !== 200) {
+              break;
+            }
+
+            message.configOwner = reader.int32() as any;
+            continue;
+          }
           case 30: {
             if (tag !== 242) {
               break;
@@ -4030,6 +4383,16 @@ export const Job: MessageFns<Job> = {
         ? globalThis.String(object.request_id)
         : "",
       space: isSet(object.space) ? JobSpace.fromJSON(object.space) : undefined,
+      pivotGate: isSet(object.pivotGate)
+        ? PivotGate.fromJSON(object.pivotGate)
+        : isSet(object.pivot_gate)
+        ? PivotGate.fromJSON(object.pivot_gate)
+        : undefined,
+      configOwner: isSet(object.configOwner)
+        ? configOwnerFromJSON(object.configOwner)
+        : isSet(object.config_owner)
+        ? configOwnerFromJSON(object.config_owner)
+        : 0,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -4114,6 +4477,12 @@ export const Job: MessageFns<Job> = {
     if (message.space !== undefined) {
       obj.space = JobSpace.toJSON(message.space);
     }
+    if (message.pivotGate !== undefined) {
+      obj.pivotGate = PivotGate.toJSON(message.pivotGate);
+    }
+    if (message.configOwner !== 0) {
+      obj.configOwner = configOwnerToJSON(message.configOwner);
+    }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
       if (entries.length > 0) {
@@ -4169,6 +4538,10 @@ export const Job: MessageFns<Job> = {
     message.space = (object.space !== undefined && object.space !== null)
       ? JobSpace.fromPartial(object.space)
       : undefined;
+    message.pivotGate = (object.pivotGate !== undefined && object.pivotGate !== null)
+      ? PivotGate.fromPartial(object.pivotGate)
+      : undefined;
+    message.configOwner = object.configOwner ?? 0;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {

@@ -299,18 +299,19 @@ export async function drive(
   try {
     await agent.until(job, 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING');
     note();
-    if (changes) await change(agent, job, qemu);
+    const driven = { agent, job, qemu };
+    if (changes) await change(driven);
     const inQemu = qemu.anyJob(job);
     const statuses = does === 'fail' ? ['running', 'ready'] : ['running'];
     if (qemu.alive && does !== undefined && inQemu !== undefined && statuses.includes(inQemu.status))
       inQemu[does]('Input/output error');
     if (does === 'becomeReady') await agent.until(job, 'READY', 'PIVOTING', 'CANCELLING');
     note();
-    const token = records === undefined ? undefined : await tokenOf(agent, job);
+    const token = records === undefined ? undefined : await tokenOf(driven);
     const record = token === undefined ? {} : { record: { token } };
-    if (records === 'BEFORE') await abort(agent, job, { pivot: true, recordOnly: token !== undefined, ...record });
+    if (records === 'BEFORE') await abort(driven, { pivot: true, recordOnly: token !== undefined, ...record });
     note();
-    if (end !== undefined) await abort(agent, job, end.pivot === true ? { ...end, ...record } : end);
+    if (end !== undefined) await abort(driven, end.pivot === true ? { ...end, ...record } : end);
     return await agent.until(job);
   } catch (error) {
     if (error instanceof BlockJobError && error.failure.reason === 'JOB_NOT_FOUND') return undefined;
@@ -318,47 +319,46 @@ export async function drive(
   }
 }
 
-/** The outcome says whether the job has ended in another way meanwhile. A QEMU that answers is reached. */
-async function answered(ask: () => Promise<unknown>, { alive }: FakeQemu): Promise<void> {
+/** The job that is driven, and where. */
+interface Driven {
+  readonly agent: TestAgent;
+  readonly job: string;
+  readonly qemu: FakeQemu;
+}
+
+/** The refusal, if it is one: the outcome says how the job has ended meanwhile. A QEMU that answers is reached. */
+async function refusalOf(ask: () => Promise<unknown>, { alive }: FakeQemu): Promise<Failure | undefined> {
   try {
     await ask();
+    return undefined;
   } catch (error) {
     if (!(error instanceof BlockJobError) || (alive && error.failure.reason === 'QEMU_UNREACHABLE')) throw error;
+    return error.failure;
   }
 }
 
-async function change({ agent }: TestAgent, job: string, qemu: FakeQemu): Promise<void> {
+async function change({ agent: { agent }, job, qemu }: Driven): Promise<void> {
   const named = (requestId: string) => ({ job: { jobId: job }, requestId });
   for (const ask of [
     async () => await agent.setSpeed({ ...named('speed'), bandwidthBytesPerSecond: 77n }, PATIENT),
     async () => await agent.pause(named('pause'), PATIENT),
     async () => await agent.resume(named('resume'), PATIENT),
   ]) {
-    await answered(ask, qemu);
+    await refusalOf(ask, qemu);
   }
 }
 
-async function abort(
-  { agent }: TestAgent,
-  job: string,
-  { qemu, more }: { readonly qemu: FakeQemu; readonly more: Partial<AbortRequest> },
-): Promise<Failure | undefined> {
+async function abort({ agent: { agent }, job, qemu }: Driven, more: Partial<AbortRequest>): Promise<Failure | undefined> {
   const plain = { pivot: false, returnImmediately: false, force: false, pauseGuest: undefined, requestId: '' };
-  try {
-    await agent.abort({ job: { jobId: job }, ...plain, ...more }, PATIENT);
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof BlockJobError)) throw error;
-    return error.failure;
-  }
+  return await refusalOf(async () => await agent.abort({ job: { jobId: job }, ...plain, ...more }, PATIENT), qemu);
 }
 
 /** The token of the gate, which is in the refusal of an old client's pivot. Undefined if the job needs no record now. */
-async function tokenOf(agent: TestAgent, job: string): Promise<string | undefined> {
-  const { job: now } = await agent.agent.getInfo({ jobId: job }, PATIENT);
+async function tokenOf(driven: Driven): Promise<string | undefined> {
+  const { job: now } = await driven.agent.agent.getInfo({ jobId: driven.job }, PATIENT);
   if (now.state !== 'READY' || now.pivotGate?.recordTime !== undefined) return now.pivotGate?.token;
-  const stale = await abort(agent, job, { pivot: true, record: { token: 'stale' } });
-  const refusal = await abort(agent, job, { pivot: true });
+  const stale = await abort(driven, { pivot: true, record: { token: 'stale' } });
+  const refusal = await abort(driven, { pivot: true });
   if (stale === undefined || refusal === undefined) throw new Error('a pivot without a fitting record was accepted');
   return refusal.metadata['token'];
 }

@@ -86,18 +86,21 @@ describe('a host', () => {
   it('shows the existing jobs: their states, pauses, progress, and the longest wait', async () => {
     const readyForMs = 3_600_000;
     const progress = { currentBytes: 30, endBytes: 40, convergence: 'SETTLED' } as const;
+    const running = {
+      kind: 'COPY',
+      state: 'RUNNING',
+      pauseReason: undefined,
+      space: 'ENOUGH',
+      readyForMs: undefined,
+      waitsForRecord: false,
+      progress: undefined,
+    } as const;
     const { meters } = hostWith({
       jobs: [
-        { kind: 'COPY', state: 'READY', pauseReason: undefined, space: 'ENOUGH', readyForMs, progress },
-        { kind: 'COPY', state: 'RUNNING', pauseReason: 'NO_SPACE', space: 'FULL', readyForMs: undefined, progress },
-        {
-          kind: 'PULL',
-          state: 'STARTING',
-          pauseReason: undefined,
-          space: 'ENOUGH',
-          readyForMs: undefined,
-          progress: undefined,
-        },
+        { ...running, state: 'READY', readyForMs, progress },
+        { ...running, state: 'READY', readyForMs: 60_000, waitsForRecord: true },
+        { ...running, pauseReason: 'NO_SPACE', space: 'FULL', progress },
+        { ...running, kind: 'PULL', state: 'STARTING' },
       ],
       copiedBytes: 60,
       links: { up: 3, down: 1 },
@@ -116,7 +119,7 @@ describe('a host', () => {
       'blockjob_jobs{kind="COPY",state="READY"} 2',
       'blockjob_jobs{kind="PULL",state="STARTING"} 1',
       'blockjob_jobs_paused{reason="NO_SPACE"} 1',
-      'blockjob_jobs_space{level="ENOUGH"} 2',
+      'blockjob_jobs_space{level="ENOUGH"} 3',
       'blockjob_jobs_space{level="FULL"} 1',
       'blockjob_destination_free_bytes 7',
       'blockjob_jobs_convergence{convergence="SETTLED"} 1',

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Accept, Destination, DiskRef, Job, Job_State, JobEvent, JobKind, JobOptions, JobRef, OnNoSpace, OnReady, PauseGuest, WriteMode } from "./job_pb.js";
+import type { Accept, ConfigOwner, ConfigRecord, Destination, DiskRef, Job, Job_State, JobEvent, JobKind, JobOptions, JobRef, OnNoSpace, OnReady, PauseGuest, WriteMode } from "./job_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Status } from "../../google/rpc/status_pb.js";
 
@@ -194,6 +194,14 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
   overcommit: boolean;
 
   /**
+   * Whether the pivot needs a record that the VM's configuration names the destination. UNSPECIFIED means the default of
+   * the host. See Job.pivot_gate.
+   *
+   * @generated from field: blockjob.v1.ConfigOwner config_owner = 22;
+   */
+  configOwner: ConfigOwner;
+
+  /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
    * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
    * characters and '/' may precede it. A value is such a name, or empty.
@@ -317,9 +325,16 @@ export declare type RebaseRequest = Message<"blockjob.v1.RebaseRequest"> & {
   /**
    * With COPY, as overcommit of StartCopy. Without COPY it has no effect: the space of a pull is not estimated.
    *
-   * @generated from field: bool overcommit = 9;
+   * @generated from field: bool overcommit = 10;
    */
   overcommit: boolean;
+
+  /**
+   * As StartCopyRequest.config_owner. Has no effect without COPY.
+   *
+   * @generated from field: blockjob.v1.ConfigOwner config_owner = 9;
+   */
+  configOwner: ConfigOwner;
 
   /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
@@ -448,6 +463,13 @@ export declare type CommitRequest = Message<"blockjob.v1.CommitRequest"> & {
    * @generated from field: repeated blockjob.v1.Accept accept = 9;
    */
   accept: Accept[];
+
+  /**
+   * As StartCopyRequest.config_owner. Has no effect without ACTIVE.
+   *
+   * @generated from field: blockjob.v1.ConfigOwner config_owner = 10;
+   */
+  configOwner: ConfigOwner;
 
   /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
@@ -1108,6 +1130,24 @@ export declare type AbortRequest = Message<"blockjob.v1.AbortRequest"> & {
    * @generated from field: string request_id = 6;
    */
   requestId: string;
+
+  /**
+   * The record of the owner of the VM's configuration, for a job with a Job.pivot_gate. Needs pivot; otherwise
+   * FIELD_INVALID. A record that does not fit the gate of the job is refused with CONFIG_RECORD_STALE, also if the job
+   * has no gate: nothing is changed then. A record that was written down before need not be sent again.
+   *
+   * @generated from field: blockjob.v1.ConfigRecord record = 7;
+   */
+  record?: ConfigRecord | undefined;
+
+  /**
+   * Writes the record into the journal, and does not pivot: any later pivot is allowed, and a job with on_ready PIVOT
+   * goes on by itself. The call answers when the record is in the journal. Needs pivot and record; otherwise
+   * FIELD_INVALID. A record cannot be undone: to keep the guest where it is, end the job with an Abort without pivot.
+   *
+   * @generated from field: bool record_only = 8;
+   */
+  recordOnly: boolean;
 };
 
 /**
@@ -2117,9 +2157,13 @@ export declare const BlockJobService: GenService<{
    * itself waits for the folder of the destination, for instance because an NFS server hangs, an Abort waits too, even
    * with `force`.
    *
+   * If the configuration of the VM has an external owner (Job.config_owner), a pivot needs the owner's record of
+   * Job.pivot_gate. The record is sent with the pivot, or before it.
+   *
    * Fails with JOB_NOT_FOUND, DISK_HAS_NO_JOB, DOMAIN_NOT_FOUND, DISK_NOT_FOUND, JOB_ENDED, JOB_ENDING, FLAGS_EXCLUSIVE
-   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED and SPACE_LOW
-   * if pivot is set; the job continues then. Idempotent with a request_id. Without a request_id, a repetition after the end is
+   * (pivot and force). Fails also with JOB_NOT_READY, PIVOT_UNSUPPORTED, GUEST_MIGRATING, DESTINATION_MOVED, SPACE_LOW,
+   * CONFIG_NOT_RECORDED and CONFIG_RECORD_STALE if pivot is set; the job continues then. Idempotent with a request_id.
+   * Without a request_id, a repetition after the end is
    * refused with JOB_ENDED.
    *
    * If the client disconnects, the job ends nevertheless. Once the request is in the journal, the service carries it

@@ -94,6 +94,76 @@ export declare type JobRef = Message<"blockjob.v1.JobRef"> & {
 export declare const JobRefSchema: GenMessage<JobRef>;
 
 /**
+ * The gate of a job with ConfigOwner EXTERNAL. It opens when the job is READY. A pivot, by whatever caller or by
+ * on_ready, needs the record of this gate: AbortRequest.record. Without it the pivot is refused with
+ * CONFIG_NOT_RECORDED, and a job with on_ready PIVOT waits in READY.
+ *
+ * Opening the gate and the record are journal entries, so a restart of the service keeps both. The order for the owner:
+ * 1. write next_start_path and the token into the configuration, durably;
+ * 2. send the token: with the pivot, or before it (AbortRequest.record_only);
+ * 3. when the job has ended, set the configuration back to Outcome.set_config_back_to unless that is empty.
+ *
+ * @generated from message blockjob.v1.PivotGate
+ */
+export declare type PivotGate = Message<"blockjob.v1.PivotGate"> & {
+  /**
+   * The name of this attempt, 1 to 64 printable characters. Opaque. Each gate has another one: a record of an earlier
+   * job, or of an earlier gate of this job, is refused with CONFIG_RECORD_STALE.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * The path that the VM's configuration has to name for the next start after the pivot: the destination as an absolute
+   * path on Job.host or as an NBD URI, or the base of an active commit.
+   *
+   * @generated from field: string next_start_path = 2;
+   */
+  nextStartPath: string;
+
+  /**
+   * When the gate was opened, by the host's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp open_time = 3;
+   */
+  openTime?: Timestamp | undefined;
+
+  /**
+   * When the record was written into the journal, by the host's clock. Absent while the pivot still needs it.
+   *
+   * @generated from field: google.protobuf.Timestamp record_time = 4;
+   */
+  recordTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message blockjob.v1.PivotGate.
+ * Use `create(PivotGateSchema)` to create a new message.
+ */
+export declare const PivotGateSchema: GenMessage<PivotGate>;
+
+/**
+ * The statement of the owner that the VM's configuration names PivotGate.next_start_path now, durably.
+ *
+ * @generated from message blockjob.v1.ConfigRecord
+ */
+export declare type ConfigRecord = Message<"blockjob.v1.ConfigRecord"> & {
+  /**
+   * PivotGate.token. Required, otherwise FIELD_INVALID. At most 64 bytes.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message blockjob.v1.ConfigRecord.
+ * Use `create(ConfigRecordSchema)` to create a new message.
+ */
+export declare const ConfigRecordSchema: GenMessage<ConfigRecord>;
+
+/**
  * A network block device that another process serves.
  *
  * @generated from message blockjob.v1.NbdDestination
@@ -721,6 +791,16 @@ export declare type Outcome = Message<"blockjob.v1.Outcome"> & {
    * @generated from field: string destination_changed_by_job_id = 10;
    */
   destinationChangedByJobId: string;
+
+  /**
+   * The path to which the VM's configuration must be set back: the job had a Job.pivot_gate, its owner may have recorded
+   * PivotGate.next_start_path, and the guest does not run there. Empty while the job runs, if nothing has to be set back,
+   * and if the image of the guest is not known (UNRESOLVED; guest_writes_to is empty too then). If
+   * guest_changed_by_job_id is set, read that job's outcome instead.
+   *
+   * @generated from field: string set_config_back_to = 20;
+   */
+  setConfigBackTo: string;
 };
 
 /**
@@ -999,6 +1079,22 @@ export declare type Job = Message<"blockjob.v1.Job"> & {
    * @generated from field: blockjob.v1.JobSpace space = 22;
    */
   space?: JobSpace | undefined;
+
+  /**
+   * The gate of the pivot. Set from READY on, and kept after the end, if config_owner is EXTERNAL and the job has a
+   * pivot; but not if on_ready FINISH ends the job at READY.
+   *
+   * @generated from field: blockjob.v1.PivotGate pivot_gate = 24;
+   */
+  pivotGate?: PivotGate | undefined;
+
+  /**
+   * Whether a pivot needs a record. A client that asked for EXTERNAL should check this field in the answer: an older
+   * service ignores the request's field, and answers UNSPECIFIED. UNSPECIFIED also for kinds without a pivot.
+   *
+   * @generated from field: blockjob.v1.ConfigOwner config_owner = 25;
+   */
+  configOwner: ConfigOwner;
 
   /**
    * The labels of the call that started the job.
@@ -1662,6 +1758,43 @@ export enum PauseGuest {
  * Describes the enum blockjob.v1.PauseGuest.
  */
 export declare const PauseGuestSchema: GenEnum<PauseGuest>;
+
+/**
+ * The keeper of the path with which the VM is started: its configuration.
+ *
+ * A pivot changes the running QEMU only. If the VM stops right after the pivot, and its configuration still names the
+ * old image, the next start uses the old image, and the guest loses its writes. With EXTERNAL, no pivot happens before
+ * the keeper has recorded the new path.
+ *
+ * @generated from enum blockjob.v1.ConfigOwner
+ */
+export enum ConfigOwner {
+  /**
+   * The default of the job's host (--config-owner); NONE if that option is not given.
+   *
+   * @generated from enum value: CONFIG_OWNER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Nobody has to record anything before a pivot.
+   *
+   * @generated from enum value: CONFIG_OWNER_NONE = 1;
+   */
+  NONE = 1,
+
+  /**
+   * Another program keeps the configuration, for instance in a database. It records Job.pivot_gate before the pivot.
+   *
+   * @generated from enum value: CONFIG_OWNER_EXTERNAL = 2;
+   */
+  EXTERNAL = 2,
+}
+
+/**
+ * Describes the enum blockjob.v1.ConfigOwner.
+ */
+export declare const ConfigOwnerSchema: GenEnum<ConfigOwner>;
 
 /**
  * A loss that a caller accepts. A start that would cause the loss is refused with LOSS_NOT_ACCEPTED unless the request
