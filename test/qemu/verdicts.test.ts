@@ -55,7 +55,7 @@ const OTHERS: readonly Combination[] = (Object.keys(WRITERS) as (keyof typeof WR
 interface Moment {
   readonly atMs: number;
   readonly job: Job;
-  /** Of the guest, so far. */
+  /** The guest's operations so far. */
   readonly operations: number;
 }
 
