@@ -27,7 +27,8 @@ class Configuration {
   }
 
   path() {
-    return this.db.prepare('SELECT path FROM disk WHERE domain = ? AND disk = ?').get(...this.key)?.path;
+    const row = this.db.prepare('SELECT path FROM disk WHERE domain = ? AND disk = ?').get(...this.key);
+    return row === undefined ? undefined : String(row.path);
   }
 
   /** The intention, before the call: a program that comes back repeats the same request. */
@@ -35,7 +36,8 @@ class Configuration {
     this.db
       .prepare('INSERT INTO move (domain, disk, destination, request_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING')
       .run(...this.key, destination, randomUUID());
-    return this.db.prepare('SELECT * FROM move WHERE domain = ? AND disk = ?').get(...this.key);
+    const move = this.db.prepare('SELECT * FROM move WHERE domain = ? AND disk = ?').get(...this.key);
+    return { destination: String(move.destination), requestId: String(move.request_id) };
   }
 
   /** The record: the next start of the VM uses this path. In one transaction with the token of the attempt. */
@@ -98,7 +100,7 @@ async function main(address, file, domain, disk, destination, bandwidth = '0') {
         destination: { target: { $case: 'file', value: move.destination } },
         bandwidthBytesPerSecond: BigInt(bandwidth),
         configOwner: ConfigOwner.CONFIG_OWNER_EXTERNAL,
-        requestId: move.request_id,
+        requestId: move.requestId,
       },
       { onRetry },
     )

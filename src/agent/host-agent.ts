@@ -24,11 +24,12 @@ import { WatchedJob } from './desk/watched-job.ts';
 import { findJob, type JobsKnown } from './job/find-job.ts';
 import { JobRequests } from './job/job-requests.ts';
 import { JobTable, type JobTableOptions } from './job/job-table.ts';
+import { everyTwoSeconds, type Looks } from './job/looks.ts';
 import { Progresses } from './job/progresses.ts';
 import type { Change } from './job/request-change.ts';
 import { endedAs } from './job/request-end.ts';
-import { SpaceWatch } from './job/space-watch.ts';
 import { Sampler } from './job/sampler.ts';
+import { SpaceWatch } from './job/space-watch.ts';
 import { WhoseJobs } from './job/whose-jobs.ts';
 import type { EndedJob } from './journal/ended-job.ts';
 import type { JobLog } from './journal/job-log.ts';
@@ -40,6 +41,8 @@ import { type Start, Starts, type StartsOptions } from './starts/starts.ts';
 
 export interface HostAgentOptions extends Omit<JobTableOptions, 'progresses'>, Omit<StartsOptions, 'jobs'> {
   readonly limits: Limits;
+  /** Every two seconds, if it is not given. */
+  readonly looks?: Looks;
 }
 
 export class HostAgent implements BlockJobs, AsyncDisposable {
@@ -54,6 +57,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   readonly #starts: Starts;
   readonly #requests: JobRequests;
   readonly #space: SpaceWatch;
+  #looks: Disposable | undefined;
   readonly #watches: Watches<WatchedJob>;
   readonly #hostJobs: HostJobs;
   readonly #domains: Domains;
@@ -111,7 +115,11 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
       this.#hostJobs.pollAgain();
       this.#space.hear(machine);
     });
-    this.#space.start();
+    this.#space.look();
+    this.#looks = (this.#options.looks ?? everyTwoSeconds)(() => {
+      this.#sampler.sample();
+      this.#space.look();
+    });
   }
 
   readonly startCopy: BlockJobs['startCopy'] = async (request, call) => {
@@ -214,8 +222,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
 
   /** Jobs continue in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {
-    this.#space[Symbol.dispose]();
-    this.#sampler[Symbol.dispose]();
+    this.#looks?.[Symbol.dispose]();
     await this.#jobs.close();
     await this.#machines.close();
     await this.#indexSaved;

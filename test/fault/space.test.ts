@@ -4,6 +4,7 @@
  * it.
  */
 import { describe, expect, test, vi } from 'vitest';
+import { everyTwoSeconds } from '../../src/agent/job/looks.ts';
 import { encodeLine } from '../../src/agent/journal/journal.ts';
 import type { JobEvent } from '../../src/core/job/job-event.ts';
 import type { EntryBody } from '../../src/core/job/journal-entry.ts';
@@ -70,7 +71,7 @@ describe('a copy that waits for space, after a restart', () => {
     const { scene, job, text, revision } = it;
     const inQemu = present(scene.qemu.anyJob(job));
     does(inQemu);
-    await using agent = await scene.agent({ job, text: text + written(entries, revision) });
+    await using agent = await scene.agent({ job, text: text + written(entries, revision) }, { looks: everyTwoSeconds });
     await event(agent, job, revision + entries.length, ({ type }) => type === 'RESUMED');
     expect(present(scene.qemu.anyJob(job)).state.userPaused).toBe(false);
     expect(scene.qemu.guestRuns).toBe(true);
@@ -84,7 +85,7 @@ describe('a copy that waits for space, after a restart', () => {
     await using it = await running();
     const { scene, job, text, revision } = it;
     paused(present(scene.qemu.anyJob(job)));
-    await using agent = await scene.agent({ job, text: text + written(entries, revision) });
+    await using agent = await scene.agent({ job, text: text + written(entries, revision) }, { looks: everyTwoSeconds });
     await event(agent, job, revision, ({ job: { space }, type }) => type === 'SPACE' && space?.level === 'ENOUGH');
     const { job: now } = await agent.agent.setSpeed(
       { job: { jobId: job }, bandwidthBytesPerSecond: 77n, requestId: '' },

@@ -314,7 +314,7 @@ describe('the sources', () => {
     'src/lib/watched-files.ts': 'a constant',
     'src/agent/qemu/virtual-machines.ts': 'a constant',
     'src/agent/job/guest-hold.ts': 'constants',
-    'src/agent/job/sampler.ts': 'a constant',
+    'src/agent/job/looks.ts': 'a constant',
     'src/fleet/etcd/watch-session.ts': 'a constant',
     'src/fleet/etcd/back-off.ts': 'at most a sixth of a lease of ten minutes',
     'src/grpc/door/door.ts': 'a constant',

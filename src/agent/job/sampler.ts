@@ -1,9 +1,9 @@
 /**
- * Asks each QEMU with running jobs every two seconds, watched or not, so that the verdict on a job is true. One timer
- * for all. A verdict that was not expected is written to the journal.
+ * Asks each QEMU with running jobs, watched or not, so that the verdict on a job is true. A verdict that was not
+ * expected is written to the journal.
  */
 import type { Logger } from 'pino';
-import { isVerdictNews, type Point, WINDOW_MS } from '../../core/job/convergence.ts';
+import { isVerdictNews, type Point } from '../../core/job/convergence.ts';
 import type { Job } from '../../core/job/job.ts';
 import type { QemuBlockDevice } from '../../core/qemu/block-replies.ts';
 import type { JobLog } from '../journal/job-log.ts';
@@ -22,20 +22,17 @@ export interface SamplerOptions {
 /** QEMU's default, unless the clusters of the destination are smaller. */
 const GRANULARITY_BYTES = 65_536;
 
-export class Sampler implements Disposable {
+export class Sampler {
   readonly #options: SamplerOptions;
-  readonly #timer: NodeJS.Timeout;
   /** A QEMU that does not answer is not asked again. */
   readonly #asked = new Set<VirtualMachine>();
   readonly #toldMs = new WeakMap<JobLog, number>();
 
   constructor(options: SamplerOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => this.#sample(), WINDOW_MS);
-    this.#timer.unref();
   }
 
-  #sample(): void {
+  sample(): void {
     const jobs = new Map<VirtualMachine, JobLog[]>();
     for (const log of this.#options.active()) {
       const machine = isUnderWay(log.job) ? this.#options.machines.of(log.job.accepted) : undefined;
@@ -68,10 +65,6 @@ export class Sampler implements Disposable {
     if (verdict === undefined || !isVerdictNews(verdict, job.verdict, { verdicts: job.verdicts, sinceMs })) return;
     this.#toldMs.set(log, performance.now());
     await log.offer({ entry: 'verdict', ...verdict }, { still: isUnderWay, otherwise: () => undefined });
-  }
-
-  [Symbol.dispose](): void {
-    clearInterval(this.#timer);
   }
 }
 

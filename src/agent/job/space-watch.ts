@@ -1,15 +1,13 @@
 /**
- * Looks at the destinations of all running copies: at each file system once every two seconds, however many copies go
- * there. It only writes down what it finds (core/moves/space-rows); the jobs are paused and resumed by their table.
+ * Looks at the destinations of all running copies: at each file system once, however many copies go there. It only writes down what it finds (core/moves/space-rows); the jobs are paused and resumed by their table.
  */
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import type { Job } from '../../core/job/job.ts';
 import { namesOf } from '../../core/job/names.ts';
 import { RESERVE_BYTES } from '../../core/job/space.ts';
-import { SPACE_LOOK_MS, spaceNews } from '../../core/moves/space-rows.ts';
+import { spaceNews } from '../../core/moves/space-rows.ts';
 import { readHighestWrite } from '../../core/qemu/block-replies.ts';
-import { Timer } from '../../lib/timer.ts';
 import type { QmpEvent } from '../../qmp/monitor.ts';
 import { lookAt } from '../files/place.ts';
 import { allocatedBytes, freeBytes } from '../files/room.ts';
@@ -31,7 +29,7 @@ interface Room {
 
 const NOT_KNOWN: Room = { freeBytes: undefined, allocatedBytes: 0 };
 
-export class SpaceWatch implements Disposable {
+export class SpaceWatch {
   readonly #options: SpaceWatchOptions;
   /** The free bytes at the last look, by the place. */
   readonly #free = new Map<string, number>();
@@ -42,15 +40,15 @@ export class SpaceWatch implements Disposable {
   /** The write thresholds in QEMU. */
   readonly #thresholds = new WeakMap<JobLog, string>();
   readonly #heard = new WeakSet<VirtualMachine>();
-  #timer: Timer | undefined;
 
   constructor(options: SpaceWatchOptions) {
     this.#options = options;
   }
 
-  start(): void {
-    this.#look();
-    this.#timer = new Timer(() => this.start(), SPACE_LOOK_MS);
+  look(): void {
+    const places = Map.groupBy(this.#copies, ({ job }) => placeOf(job));
+    for (const place of this.#free.keys()) if (!places.has(place)) this.#free.delete(place);
+    for (const [place, logs] of places) this.#lookAt(place, logs);
   }
 
   /** The least free bytes of all file systems with a running copy. Undefined if there is none. */
@@ -73,12 +71,6 @@ export class SpaceWatch implements Disposable {
 
   get #copies(): readonly JobLog[] {
     return this.#options.active().filter(({ job }) => isCopying(job));
-  }
-
-  #look(): void {
-    const places = Map.groupBy(this.#copies, ({ job }) => placeOf(job));
-    for (const place of this.#free.keys()) if (!places.has(place)) this.#free.delete(place);
-    for (const [place, logs] of places) this.#lookAt(place, logs);
   }
 
   #lookAt(place: string, logs: readonly JobLog[]): void {
@@ -150,10 +142,6 @@ export class SpaceWatch implements Disposable {
     if (pauseReason === 'NO_SPACE') this.#waits.set(log, { retries, sinceMs: performance.now() });
     else this.#waits.delete(log);
     return 0;
-  }
-
-  [Symbol.dispose](): void {
-    this.#timer?.[Symbol.dispose]();
   }
 }
 

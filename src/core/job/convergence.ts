@@ -76,7 +76,7 @@ export interface Course {
 export const NO_COURSE: Course = { points: [], dataBytes: 0, ableBytesPerSecond: 0, verdict: undefined, otherFor: 0 };
 
 /** The service looks this often; a call's look in between ends no window. */
-export const WINDOW_MS = 2000;
+export const LOOK_MS = 2000;
 const WINDOWS_AGREE = 2;
 /** The rates cover this time … */
 const COVER_MS = 10_000;
@@ -98,7 +98,7 @@ const FOLLOWS = 1.25;
 /** The course after one more point. Points that are closer than a window are ignored. */
 export function proceed(course: Course, point: Point): Course {
   const before = course.points.at(-1);
-  if (before !== undefined && point.atMs - before.atMs < WINDOW_MS * 0.75) return course;
+  if (before !== undefined && point.atMs - before.atMs < LOOK_MS * 0.75) return course;
   // Before QEMU has looked at the disk it reports 0 of 0. Another limit, or READY, begins another course of the rates.
   const isOther = before?.lengthBytes === 0 || before?.limitBytesPerSecond !== point.limitBytesPerSecond;
   const points = isOther ? [point] : covered([...course.points, point]);

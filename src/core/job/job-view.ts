@@ -50,7 +50,14 @@ export function publicJob(job: Job): PublicJob {
   const { ready, ended, gate } = job;
   const nextStartPath = job.accepted.destination?.path ?? '';
   const pivotGate = gate && { ...gate, nextStartPath };
-  return { ...job, space: spaceOf(job), readyTime: ready?.time, endTime: ended?.time, pivotGate, outcome: outcomeOf(job) };
+  return {
+    ...job,
+    space: spaceOf(job),
+    readyTime: ready?.time,
+    endTime: ended?.time,
+    pivotGate,
+    outcome: outcomeOf(job),
+  };
 }
 
 /** By its time: a newer service may have other states. */

@@ -1,5 +1,6 @@
 /** A job is the fold of its journal: each entry changes it, by the one table of transitions. */
 import type { Failure } from '../errors.ts';
+import { followedAt, type LastFollowed, NOT_FOLLOWED } from './followed.ts';
 import type { Accepted, EntryBody, EntryOf, Flushed, JournalEntry } from './journal-entry.ts';
 import { NEVER_PAUSED, type Pauses, pausesAfter } from './pauses.ts';
 import { gateAfter, gateAllows, type PivotGate } from './pivot-gate.ts';
@@ -14,7 +15,7 @@ export const SYNC_STEP = 'sync-destination';
 /** A step of the plan and its progress. */
 export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 'UNDO_FAILED';
 
-interface AnyJob extends Pauses {
+interface AnyJob extends LastFollowed, Pauses {
   readonly accepted: Accepted;
   /** The request id of the call that started it; '' for none. */
   readonly requestId: string;
@@ -26,10 +27,6 @@ interface AnyJob extends Pauses {
   /** When it was begun, on the state folder's clock. Undefined: an older journal. */
   readonly beganMs?: number | undefined;
   readonly ready: EntryOf<'ready'> | undefined;
-  /** When the copy was last seen to follow the guest: READY, and not ended. It has all writes until then. */
-  readonly followed: { readonly at: string; readonly revision: number } | undefined;
-  /** Whether that was seen after its end was requested. */
-  readonly followedSinceAsked: boolean;
   /** The last written verdict on its progress, and how many were written. */
   readonly verdict?: EntryOf<'verdict'> | undefined;
   readonly verdicts: number;
@@ -108,8 +105,7 @@ export function begin(entry: JournalEntry): Job {
     updateTime: entry.time,
     beganMs: entry.clock?.ms,
     ready: undefined,
-    followed: undefined,
-    followedSinceAsked: false,
+    ...NOT_FOLLOWED,
     verdicts: 0,
     bandwidthBytesPerSecond: entry.options.bandwidthBytesPerSecond,
     ...NEVER_PAUSED,
@@ -186,9 +182,9 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
     case 'running':
       return { failure: undefined };
     case 'ready':
-      return { ready: entry, pauseReason: undefined, ...followed(job, entry) };
+      return { ready: entry, pauseReason: undefined, ...followedAt(entry, job) };
     case 'followed':
-      return followed(job, entry);
+      return followedAt(entry, job);
     case 'verdict':
       return { verdict: entry, verdicts: job.verdicts + 1 };
     case 'paused':
@@ -237,10 +233,6 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
     case 'config-recorded':
       return {};
   }
-}
-
-function followed({ intent }: Job, { seenAt, revision }: { readonly seenAt: string; readonly revision: number }) {
-  return { followed: { at: seenAt, revision }, followedSinceAsked: intent !== undefined };
 }
 
 /** A step that fails at the start fails the job; one that fails in the clean-up leaves a leftover. */

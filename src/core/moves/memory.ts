@@ -118,7 +118,8 @@ function written(before: Memory, { job, generation }: Pick<Memory, 'job' | 'gene
   if (job === was && !isAnother && !isForcedAgain) return before;
   const isGivenUp = job.giveUpRequested !== was.giveUpRequested;
   // A withdrawn request does not change what QEMU refuses.
-  const isOtherPause = job.wantsPaused !== undefined && job.wantsPaused !== was.wantsPaused;
+  const isAsked = job.wantsPaused !== undefined && job.wantsPaused !== was.wantsPaused;
+  const isOtherPause = isAsked || job.space !== was.space;
   const isOtherSpeed = job.wantsBandwidth !== undefined && job.wantsBandwidth !== was.wantsBandwidth;
   const anew: readonly Asking[] = [
     ...(isAnother ? [...before.asked, ...before.refusals.keys()] : []),

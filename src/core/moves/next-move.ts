@@ -115,8 +115,13 @@ const GOING_ROWS: Rows<Going> = {
     record({ entry: 'cancel-requested', force: true, connectionBroken: true }),
   'running | has another speed limit, or has paused or resumed the job | records `speed`, `paused` or `resumed`, even if another client caused the change':
     observed,
-  'paused for space, by no client; `space` ENOUGH is recorded | paused | resumes the job (`job-resume`), records `resumed`':
-    (s) => s.pause === 'NO_SPACE' && s.job.space?.level === 'ENOUGH' && isWantedToGoOn(s) && resume(s),
+  'paused for space, by no client; `space` ENOUGH is recorded | paused | resumes the job (`job-resume`), records `resumed`. If QEMU refuses, only a drain of its disks still stops the job, and nothing is asked again':
+    (s) =>
+      s.pause === 'NO_SPACE' &&
+      s.job.space?.level === 'ENOUGH' &&
+      isWantedToGoOn(s) &&
+      s.refused.resume === undefined &&
+      resume(s),
   // A requested end comes before any change: a change that QEMU refuses would delay the end for ever.
   ...CANCEL_ROWS,
   ...PIVOT_ROWS,
@@ -130,6 +135,7 @@ const GOING_ROWS: Rows<Going> = {
       s.job.space?.level === 'FULL' &&
       s.pause === undefined &&
       takesChanges(s.now.status) &&
+      s.refused.pause === undefined &&
       pauseFor(s, 'NO_SPACE'),
   'RUNNING, READY | the guest migrates | waits: does not record `ready` or begin the `on_ready` action. After the migration, the guest writes on another host. A copy that continues then does not match any point in time of its disk':
     ({ seen }) => seen.guestMigrates && WAIT,

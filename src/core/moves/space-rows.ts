@@ -1,12 +1,11 @@
 /** The consequences of a look at the destination of a running copy: one table. */
+import { LOOK_MS } from '../job/convergence.ts';
 import type { Job } from '../job/job.ts';
 import { RESERVE_BYTES, spaceLevel } from '../job/space.ts';
 import type { SpaceLevel, SpaceTold } from '../job/space-told.ts';
 import { firstOf, inOrder, type Written } from './rows.ts';
 
-/** How often to look while a copy runs. */
-export const SPACE_LOOK_MS = 2000;
-const RETRY = { firstMs: SPACE_LOOK_MS, factor: 4, mostMs: 600_000 };
+const RETRY = { firstMs: LOOK_MS, factor: 4, mostMs: 600_000 };
 
 /** A look at the destination of a copy. */
 export interface SpaceSeen {

@@ -1,13 +1,5 @@
 /** Messages → core types: the answers of a remote service. */
-import {
-  type ForeignJob as ForeignJobMessage,
-  Leftover_Kind,
-  type Leftover as LeftoverMessage,
-  type Plan,
-  PlanStep_Phase,
-  type ReclaimResult as ReclaimResultMessage,
-  type StartCopyResponse,
-} from '../../../generated/blockjob/v1/block_job_service.ts';
+import { type Plan, PlanStep_Phase, type StartCopyResponse } from '../../../generated/blockjob/v1/block_job_service.ts';
 import {
   Accept,
   ConfigOwner,
@@ -34,9 +26,8 @@ import {
   type JobSpace as SpaceMessage,
   WriteMode,
 } from '../../../generated/blockjob/v1/job.ts';
-import type { Leftover, PlannedJob, ReclaimResult, Started } from '../../core/block-jobs.ts';
+import type { PlannedJob, Started } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
-import type { ForeignJob } from '../../core/foreign-job.ts';
 import { JobEvent } from '../../core/job/job-event.ts';
 import type { JobView, PublicAccepted, ShownGate } from '../../core/job/job-view.ts';
 import type { Outcome } from '../../core/job/outcome.ts';
@@ -209,43 +200,6 @@ export function toJobEvent(message: JobEventMessage | undefined): JobEvent {
     detail: message.detail,
     oldestRevision: message.oldestRevision === 0n ? undefined : Number(message.oldestRevision),
   });
-}
-
-export function toForeignJob(message: ForeignJobMessage): ForeignJob {
-  const { id, host, disk } = message;
-  return {
-    id,
-    host,
-    domain: disk?.domain ?? '',
-    domainUuid: unlessEmpty(message.domainUuid),
-    disk: unlessEmpty(disk?.disk ?? ''),
-    type: message.kind,
-    // Another QEMU's word, in any version.
-    status: message.status as ForeignJob['status'],
-    currentBytes: Number(message.current),
-    endBytes: Number(message.end),
-    error: unlessEmpty(message.error),
-    isOfLibvirt: message.managedByLibvirt,
-  };
-}
-
-export function toLeftover(message: LeftoverMessage): Leftover {
-  return {
-    ...message,
-    kind: namedOf(Leftover_Kind, 'KIND', message.kind),
-    allocatedBytes: Number(message.allocatedBytes),
-    createTime: message.createTime?.toISOString(),
-  };
-}
-
-export function toReclaimResult({ leftover, error }: ReclaimResultMessage): ReclaimResult {
-  // The answer has only the id of a leftover that is gone.
-  const isThere = leftover !== undefined && leftover.kind !== Leftover_Kind.KIND_UNSPECIFIED;
-  return {
-    id: leftover?.id ?? '',
-    leftover: isThere ? toLeftover(leftover) : undefined,
-    failure: error && failureOf(error),
-  };
 }
 
 export function unlessEmpty(text: string): string | undefined {

@@ -12,11 +12,12 @@ import type { JobEvent } from '../../core/job/job-event.ts';
 import { hasLabels } from '../../core/job/labels.ts';
 import type { JobsMessage } from '../../core/jobs-message.ts';
 import { GATES_SINCE, LABELS_SINCE } from '../versions.ts';
-import { toForeignJob, toJobEvent, toJobView, toLeftover, toReclaimResult, toStarted } from './answers.ts';
+import { toJobEvent, toJobView, toStarted } from './answers.ts';
 import { RemoteCalls, type RemoteOptions } from './calls.ts';
 import { toDomain, toDomainDisk } from './domains.ts';
 import { failureOf } from './failure.ts';
 import { fromWatchJobsRequest, toJobsMessage } from './jobs-messages.ts';
+import { toForeignJob, toLeftover, toReclaimResult } from './leftovers.ts';
 import {
   fromAbortRequest,
   fromChangeRequest,

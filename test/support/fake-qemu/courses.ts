@@ -348,7 +348,10 @@ async function change({ agent: { agent }, job, qemu }: Driven): Promise<void> {
   }
 }
 
-async function abort({ agent: { agent }, job, qemu }: Driven, more: Partial<AbortRequest>): Promise<Failure | undefined> {
+async function abort(
+  { agent: { agent }, job, qemu }: Driven,
+  more: Partial<AbortRequest>,
+): Promise<Failure | undefined> {
   const plain = { pivot: false, returnImmediately: false, force: false, pauseGuest: undefined, requestId: '' };
   return await refusalOf(async () => await agent.abort({ job: { jobId: job }, ...plain, ...more }, PATIENT), qemu);
 }

@@ -20,7 +20,7 @@ import {
 import { join } from 'node:path';
 import { qcow2 } from '../images/qcow2-header.ts';
 import { type Bus, testDir } from '../real-qemu/qemu.ts';
-import { TestAgent, type TestAgentOptions } from '../service/agent.ts';
+import { NO_LOOKS, TestAgent, type TestAgentOptions } from '../service/agent.ts';
 import { FakeQemu, type Moment } from './fake-qemu.ts';
 
 /** Nothing here depends on a real disk: thousands of agents come and go, and each syncs its writes. */
@@ -176,7 +176,7 @@ export class Scene implements AsyncDisposable {
       /** Errors that the agent must log. */
       readonly complaints?: RegExp;
     },
-    { configOwner = 'NONE' }: Pick<TestAgentOptions, 'configOwner'> = {},
+    { configOwner = 'NONE', looks = NO_LOOKS }: Pick<TestAgentOptions, 'configOwner' | 'looks'> = {},
   ): Promise<TestAgent> {
     this.#agents += 1;
     const dir = join(this.#root, `agent-${this.#agents}`);
@@ -191,6 +191,7 @@ export class Scene implements AsyncDisposable {
       qmp: this.qemu.alive ? { vm1: this.socketPath } : {},
       allow: [this.dir],
       configOwner,
+      looks,
       ...(journal?.complaints && { complaints: journal.complaints }),
     });
   }

@@ -23,9 +23,14 @@ export interface TestAgentOptions {
   readonly mayChange?: HostAgentOptions['mayChange'];
   /** NONE by default. */
   readonly configOwner?: HostAgentOptions['configOwner'];
+  /** Every two seconds, if it is not given. */
+  readonly looks?: HostAgentOptions['looks'];
   /** Errors that the agent must log. */
   readonly complaints?: RegExp;
 }
+
+/** For tests that count questions: the agent does not look at its running jobs by itself. */
+export const NO_LOOKS = () => ({ [Symbol.dispose]: () => undefined });
 
 /** A caller without a deadline. */
 export const PATIENT: Call = { signal: new AbortController().signal };
@@ -54,7 +59,7 @@ export class TestAgent implements AsyncDisposable {
 
   /** With the jobs that an earlier agent left in `dir`. Every domain answers when this returns. */
   static async start(options: TestAgentOptions): Promise<TestAgent> {
-    const { host = 'host1', dir, qmp, allow, mayChange, configOwner = 'NONE', complaints: expected } = options;
+    const { host = 'host1', dir, qmp, allow, mayChange, looks, configOwner = 'NONE', complaints: expected } = options;
     const complaints: string[] = [];
     const sink = new Writable({
       write: (chunk: Buffer, _encoding, done) => {
@@ -79,6 +84,7 @@ export class TestAgent implements AsyncDisposable {
       configOwner,
       limits: { jobs: 100, watchersPerJob: 100, keep: { days: 30, jobs: 1000, leftovers: 1000 } },
       ...(mayChange && { mayChange }),
+      ...(looks && { looks }),
       logger,
     });
     const started = new TestAgent(agent, jobsFolder, machines, { heard: complaints, expected });

@@ -20,7 +20,7 @@ import { FakeQemu } from '../fake-qemu/fake-qemu.ts';
 import { CountedFiles } from '../images/counted-files.ts';
 import { qcow2 } from '../images/qcow2-header.ts';
 import { testDir } from '../real-qemu/qemu.ts';
-import { copyTo, PATIENT, TestAgent } from './agent.ts';
+import { copyTo, NO_LOOKS, PATIENT, TestAgent } from './agent.ts';
 import { Caller } from './caller.ts';
 import { Authority } from './certificates.ts';
 import { INFO } from './stub-server.ts';
@@ -123,7 +123,9 @@ export class Tenants implements AsyncDisposable {
     const qmp = { mine: join(dir, 'mine.qmp'), theirs: join(dir, 'theirs.qmp') };
     const held: { tenants?: Tenants } = {};
     const mayChange = async () => await Promise.resolve(held.tenants?.beforeChange());
-    const agent = opened.use(await TestAgent.start({ dir: join(dir, 'state'), qmp, allow: [dir], mayChange }));
+    const agent = opened.use(
+      await TestAgent.start({ dir: join(dir, 'state'), qmp, allow: [dir], mayChange, looks: NO_LOOKS }),
+    );
     const tenants = new Tenants({ dir, agent, qemus }, asked, await Authority.make(dir), opened.move(), held);
     await tenants.#serve();
     return tenants;

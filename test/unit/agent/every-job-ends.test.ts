@@ -13,6 +13,7 @@ import { advance, allows, concludedJob, hasEnded, type Job } from '../../../src/
 import { isOverNetwork, isYanked } from '../../../src/core/job/job-facts.ts';
 import type { Accepted, EntryBody } from '../../../src/core/job/journal-entry.ts';
 import { outcomeOf } from '../../../src/core/job/outcome-of.ts';
+import { mayPivot } from '../../../src/core/job/pivot-gate.ts';
 import { type Heard, HOLD_LIMIT_MS, lookAgainMs } from '../../../src/core/moves/circumstances.ts';
 import type { Move, Seen } from '../../../src/core/moves/moves.ts';
 import { nextMove } from '../../../src/core/moves/next-move.ts';
@@ -64,6 +65,7 @@ const NBD: Partial<Accepted> = {
 const KINDS: Readonly<Record<string, Parameters<typeof jobWith>[0]>> = {
   copy: {},
   'blocking copy': { options: { writeMode: 'BLOCKING' } },
+  'gated copy': { options: { configOwner: 'EXTERNAL' } },
   'copy over the network': NBD,
   'blocking copy over the network': { ...NBD, options: { writeMode: 'BLOCKING' } },
   pull: { ...PULL, handover: HANDOVER },
@@ -84,6 +86,7 @@ const MORE_OF_ONE_STEP: readonly (readonly [string, readonly EntryBody[]])[] = [
 function concludedOn(deviceOn: 'SOURCE' | 'DESTINATION', qemuError?: string): EntryBody {
   return { entry: 'concluded', how: 'CONCLUDED', qemuError, deviceOn, devicePath: '/vm/image' };
 }
+const GATE: EntryBody = { entry: 'gate-opened', token: 'token' };
 const STARTED: EntryBody = { entry: 'step-started', step: 'start-mirror' };
 const MORE_STORIES: readonly (readonly [string, readonly EntryBody[], Parameters<typeof jobWith>[0]?])[] = [
   ['starting, and QEMU may have it', [STARTED]],
@@ -91,6 +94,8 @@ const MORE_STORIES: readonly (readonly [string, readonly EntryBody[], Parameters
   ['concluded, cancelled', [RUNNING, concludedOn('SOURCE', 'Operation canceled')]],
   ['concluded, pivoted', [RUNNING, READY, pivot(), concludedOn('DESTINATION')]],
   ['ready, to pivot', [RUNNING, READY], { options: { onReady: 'PIVOT' } }],
+  ['ready, its gate open', [RUNNING, READY, GATE]],
+  ['ready, its owner has recorded it', [RUNNING, READY, GATE, { entry: 'config-recorded', token: 'token' }]],
   ['ready, to finish', [RUNNING, READY], { options: { onReady: 'FINISH' } }],
 ];
 const WISHES: readonly (readonly EntryBody[])[] = [
@@ -268,7 +273,7 @@ class Life {
   /** The event from outside that the job waits for; undefined if there is none, which is a dead end. */
   #waitsFor(): string | undefined {
     const { status, halt, guestMigrates, hangs, presence } = this.#qemu.now;
-    const { state, intent, accepted } = this.#job;
+    const { state, intent, accepted, gate } = this.#job;
     const isForced = intent?.entry === 'cancel-requested' && intent.force;
     const isGivenUp = (isForced && intent.timeIsUp === undefined) || this.#job.giveUpRequested;
     if (presence === 'SILENT') return isGivenUp ? undefined : 'an answer of QEMU, or force';
@@ -280,6 +285,7 @@ class Life {
     if (halt === 'NO_SPACE' && intent?.entry !== 'cancel-requested') return 'space';
     if (halt === 'USER' && intent === undefined) return 'Resume';
     if (state === 'READY' && status === 'ready' && accepted.options.onReady === 'HOLD') return 'Abort';
+    if (state === 'READY' && status === 'ready' && gate !== undefined && !mayPivot(this.#job)) return 'the record';
     return undefined;
   }
 
@@ -393,6 +399,9 @@ class Life {
         return;
       case 'flush':
         this.#flush(move);
+        return;
+      case 'open-gate':
+        if (!this.#append({ entry: 'gate-opened', token: 'token' })) clockMs += 100;
         return;
       case 'undo-start':
         this.#append({ entry: 'refused', failure: failure('BUG', { id: '1' }) });

@@ -3,7 +3,7 @@ import { rm, writeFile } from 'node:fs/promises';
 import { expect, it } from 'vitest';
 import { FakeQemu } from '../../support/fake-qemu/fake-qemu.ts';
 import { testDir } from '../../support/real-qemu/qemu.ts';
-import { copyTo, PATIENT, TestAgent } from '../../support/service/agent.ts';
+import { copyTo, NO_LOOKS, PATIENT, TestAgent } from '../../support/service/agent.ts';
 
 const QUESTION = 'query-block-jobs';
 const ALL_NODES = 'query-named-block-nodes';
@@ -30,7 +30,7 @@ async function site(): Promise<Site> {
     if (line.line === 'command') commands.push(line.execute);
   };
   const qemu = opened.use(await FakeQemu.start({ socketPath, name: 'vm1', disks, sizeBytes: 1 << 20, onLine }));
-  const here = opened.use(await TestAgent.start({ dir, qmp: { vm1: socketPath }, allow: [dir] }));
+  const here = opened.use(await TestAgent.start({ dir, qmp: { vm1: socketPath }, allow: [dir], looks: NO_LOOKS }));
   const job = (await here.startCopy(copyTo(`${dir}/copy`))).job.accepted.job;
   qemu.job(job).becomeReady();
   await here.until(job, 'READY');

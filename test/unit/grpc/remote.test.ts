@@ -30,9 +30,10 @@ import {
   fromLeftover,
   fromReclaimResult,
 } from '../../../src/grpc/answers.ts';
-import { toForeignJob, toJobEvent, toJobView, toLeftover, toReclaimResult } from '../../../src/grpc/remote/answers.ts';
+import { toJobEvent, toJobView } from '../../../src/grpc/remote/answers.ts';
 import { connect } from '../../../src/grpc/remote/connect.ts';
 import { errorOf, failureOf } from '../../../src/grpc/remote/failure.ts';
+import { toForeignJob, toLeftover, toReclaimResult } from '../../../src/grpc/remote/leftovers.ts';
 import {
   fromAbortRequest,
   fromCheckOperationRequest,

@@ -1,12 +1,13 @@
 /** Running jobs are looked at every two seconds, and an unexpected verdict is written. */
 import { pino } from 'pino';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { everyTwoSeconds } from '../../../../src/agent/job/looks.ts';
 import { Progresses } from '../../../../src/agent/job/progresses.ts';
 import { Sampler } from '../../../../src/agent/job/sampler.ts';
 import type { JobLog } from '../../../../src/agent/journal/job-log.ts';
 import { VirtualMachine } from '../../../../src/agent/qemu/virtual-machine.ts';
 import { VirtualMachines } from '../../../../src/agent/qemu/virtual-machines.ts';
-import { WINDOW_MS } from '../../../../src/core/job/convergence.ts';
+import { LOOK_MS } from '../../../../src/core/job/convergence.ts';
 import type { Job } from '../../../../src/core/job/job.ts';
 import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import { Disconnected } from '../../../../src/qmp/errors.ts';
@@ -48,11 +49,12 @@ function sampled(jobs: readonly Job[], demandMib = 0) {
   const logs = jobs.map((job) => ({ job, offer }) as unknown as JobLog);
   const progresses = new Progresses(machines, () => undefined);
   const sampler = new Sampler({ machines, progresses, active: () => logs, logger });
-  return { progresses, asksJobs, asksDevices, entries, [Symbol.dispose]: () => sampler[Symbol.dispose]() };
+  const looks = everyTwoSeconds(() => sampler.sample());
+  return { progresses, asksJobs, asksDevices, entries, [Symbol.dispose]: () => looks[Symbol.dispose]() };
 }
 
 async function pass(windows: number): Promise<void> {
-  for (let window = 0; window < windows; window++) await vi.advanceTimersByTimeAsync(WINDOW_MS);
+  for (let window = 0; window < windows; window++) await vi.advanceTimersByTimeAsync(LOOK_MS);
 }
 
 it('asks a VM two questions every two seconds, however many jobs it has', async () => {

@@ -936,6 +936,9 @@ function movesUntilRest({ job: from, seen: at, asked: before }: Combination): nu
       case 'command':
         asked = new Set(asked).add(move.asks);
         break;
+      case 'open-gate':
+        write({ entry: 'gate-opened', token: 'token' });
+        break;
       case 'flush':
         write({ entry: 'flushed', what: move.what });
         break;

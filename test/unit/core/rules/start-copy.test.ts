@@ -63,6 +63,7 @@ describe('a copy as understood', () => {
         writeMode: 'BACKGROUND',
         onReady: 'HOLD',
         onNoSpace: 'PAUSE',
+        overcommit: false,
         pauseGuest: 'AUTO',
         timeLimitMs: undefined,
         basePath: '',
