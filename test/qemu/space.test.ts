@@ -147,6 +147,20 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     expect(await rig.service.listLeftovers()).toEqual([]);
   });
 
+  test('a start does not fit beside a copy that will still take the space', async () => {
+    await using small = await smallFileSystem(rig.folder, 128);
+    const id = await start(FULL, join(small.path, 'copy'), SLOWLY);
+    await fillUpTo(small.path, (FULL_MIB + 12) * MIB);
+    const path = join(small.path, 'other');
+    const { metadata, reason } = await refused(rig.service.startCopy(requestOf(GROWING, path)));
+    expect(reason).toBe('SPACE_LOW');
+    expect(Number(metadata['freeBytes'])).toBeLessThan(16 * MIB);
+    const { bavail, bsize } = await statfs(small.path);
+    expect(bavail * bsize).toBeGreaterThan(Number(metadata['neededBytes']));
+    await rig.service.abort({ job: byId(id) });
+    await start(GROWING, path);
+  });
+
   test('a plan tells the estimate, which is what the copy takes', async () => {
     await using small = await smallFileSystem(rig.folder, 128);
     const path = join(small.path, 'copy');

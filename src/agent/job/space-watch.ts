@@ -1,5 +1,6 @@
 /**
- * Looks at the destinations of all running copies: at each file system once, however many copies go there. It only writes down what it finds (core/moves/space-rows); the jobs are paused and resumed by their table.
+ * Looks at the destinations of all running copies: at each file system once, however many copies go there. It only
+ * writes down what it finds (core/moves/space-rows); the jobs are paused and resumed by their table.
  */
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';

@@ -20,7 +20,8 @@ import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { formatOf } from './destination.ts';
 import { describeSite, imageNode, type Site, sourceOf } from './site.ts';
 
-interface JobSite extends Omit<Site, 'owner' | 'schema' | 'graphs' | 'allowed' | 'deviceType' | 'sourceFile'> {
+interface JobSite
+  extends Omit<Site, 'owner' | 'schema' | 'graphs' | 'allowed' | 'beside' | 'deviceType' | 'sourceFile'> {
   /** The default of this host: only the journal knew the owner in the request. */
   readonly configOwner: ConfigOwner;
 }

@@ -4,6 +4,7 @@ import type { BlockGraph, Disk, Image } from '../../core/disk/chain.ts';
 import { relativeName, resolveFrom } from '../../core/disk/chain-images.ts';
 import { bytesOf, DEFAULT_CLUSTER_BYTES, longestBackingFile } from '../../core/disk/image-header.ts';
 import { fail } from '../../core/errors.ts';
+import type { Job } from '../../core/job/job.ts';
 import { OWNER_DIGITS } from '../../core/job/names.ts';
 import type { KnownFile } from '../../core/job/step.ts';
 import type { Schema } from '../../core/qemu/features.ts';
@@ -32,6 +33,8 @@ export interface Site {
   /** The files that any domain holds cannot be destinations. */
   readonly graphs: readonly DomainGraph[];
   readonly allowed: Allowed;
+  /** The running jobs of this host. */
+  readonly beside: readonly Job[];
 }
 
 /** Two digits each; the first of the sixteen are the owner's. */
@@ -86,7 +89,7 @@ export function describeSite(
     disk,
     deviceType,
     sourceFile,
-  }: Omit<Site, 'owner' | 'schema' | 'graph' | 'graphs' | 'allowed'>,
+  }: Omit<Site, 'owner' | 'schema' | 'graph' | 'graphs' | 'allowed' | 'beside'>,
 ) {
   const active = activeImage({ machine, disk });
   return {

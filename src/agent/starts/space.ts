@@ -3,8 +3,10 @@ import { dirname } from 'node:path';
 import type { BlockGraph, Image } from '../../core/disk/chain.ts';
 import { SECTOR_BYTES } from '../../core/disk/sectors.ts';
 import { fail } from '../../core/errors.ts';
+import type { Job } from '../../core/job/job.ts';
 import {
   type CopiedImage,
+  restOfCopy,
   spaceBesides,
   spaceForStart,
   spaceOfCopy,
@@ -14,7 +16,7 @@ import {
 import type { SpaceEstimate } from '../../core/job/space-told.ts';
 import type { CopyDestination, CopySource } from '../../core/plans/copy-ends.ts';
 import { lookAt, withOurErrors } from '../files/place.ts';
-import { freeBytes } from '../files/room.ts';
+import { allocatedBytes, freeBytes } from '../files/room.ts';
 import { stat } from '../host/disk-files.ts';
 import type { Site } from './site.ts';
 
@@ -22,10 +24,10 @@ import type { Site } from './site.ts';
 export async function estimateSpace(
   destination: CopyDestination,
   source: CopySource,
-  { disk, graph }: Pick<Site, 'disk' | 'graph'>,
+  { disk, graph, beside }: Pick<Site, 'disk' | 'graph' | 'beside'>,
 ): Promise<SpaceEstimate | undefined> {
   const { topOnly, virtualSizeBytes, clusterSizeBytes, extendedL2 } = source;
-  const found = await roomFor(destination);
+  const found = await roomFor(destination, beside);
   if (found === undefined) return undefined;
   const image: TakenImage = {
     format: destination.format,
@@ -58,10 +60,10 @@ function copiedImage({ allocatedBytes, storage, virtualSizeBytes }: Image, { nod
   return { allocatedBytes: storage?.driver === 'file' ? allocatedBytes : undefined, storageBytes };
 }
 
-async function roomFor({
-  storage,
-  make,
-}: CopyDestination): Promise<Pick<SpaceEstimate, 'freeBytes' | 'allocatedBytes'> | undefined> {
+async function roomFor(
+  { storage, make }: CopyDestination,
+  beside: readonly Job[],
+): Promise<Pick<SpaceEstimate, 'freeBytes' | 'allocatedBytes'> | undefined> {
   if (storage.driver === 'nbd') return undefined;
   const path = storage.filename;
   return await withOurErrors(path, async () => {
@@ -69,6 +71,18 @@ async function roomFor({
       return make?.new === 'HEADER' ? { freeBytes: (await lookAt(path)).sizeBytes, allocatedBytes: 0 } : undefined;
     }
     const allocated = make === undefined ? Number((await stat(path)).blocks) * SECTOR_BYTES : 0;
-    return { freeBytes: await freeBytes(dirname(path)), allocatedBytes: allocated };
+    const folder = dirname(path);
+    const [free, others] = await Promise.all([freeBytes(folder), restsIn(folder, beside)]);
+    return { freeBytes: Math.max(0, free - others), allocatedBytes: allocated };
   });
+}
+
+/** The bytes that running copies will still take in the file system of this folder. */
+async function restsIn(folder: string, beside: readonly Job[]): Promise<number> {
+  const device = String((await stat(folder)).dev);
+  const rests = beside.map(async (job) => {
+    const file = job.destinationFile;
+    return file?.device === device ? restOfCopy(job, (await allocatedBytes(file)) ?? 0) : 0;
+  });
+  return (await Promise.all(rests)).reduce((sum, rest) => sum + rest, 0);
 }

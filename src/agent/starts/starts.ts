@@ -140,7 +140,8 @@ export class Starts {
     }
     const [all, source] = await Promise.all([graphsOf(machines), sourceOf(machine, disk)]);
     const graphs = all.map((one) => (may(call, 'read', one.domain) ? one : { ...one, isHidden: true as const }));
-    return { host, owner: owners.own, machine, identity, schema, graph, disk, ...source, graphs, allowed };
+    const beside = jobs.known.active.map(({ job }) => job);
+    return { host, owner: owners.own, machine, identity, schema, graph, disk, ...source, graphs, allowed, beside };
   }
 
   /** Throws DESTINATION_IN_USE for a file that a job writes, or will write after its preparation. */

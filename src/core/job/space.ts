@@ -70,6 +70,12 @@ export function spaceForStart({ neededBytes, allocatedBytes, wholeBytes }: Space
   return Math.min(neededBytes + RESERVE_BYTES, Math.max(0, wholeBytes - allocatedBytes));
 }
 
+/** The bytes that a copy will still allocate, by its estimate: 0 when it is complete, or without an estimate. */
+export function restOfCopy({ accepted: { space }, ready, concluded }: Job, allocatedBytes: number): number {
+  if (space === undefined || ready !== undefined || concluded !== undefined) return 0;
+  return Math.max(0, space.allocatedBytes + space.neededBytes - allocatedBytes);
+}
+
 /** The bytes that must be free for an image that the guest writes: 0 if it cannot grow. */
 export function spaceForGuest({ accepted: { space } }: Job, allocatedBytes: number): number {
   return Math.min(RESERVE_BYTES, Math.max(0, (space?.wholeBytes ?? Infinity) - allocatedBytes));

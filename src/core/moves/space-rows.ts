@@ -1,7 +1,7 @@
 /** The consequences of a look at the destination of a running copy: one table. */
 import { LOOK_MS } from '../job/convergence.ts';
 import type { Job } from '../job/job.ts';
-import { RESERVE_BYTES, spaceLevel } from '../job/space.ts';
+import { RESERVE_BYTES, restOfCopy, spaceLevel } from '../job/space.ts';
 import type { SpaceLevel, SpaceTold } from '../job/space-told.ts';
 import { firstOf, inOrder, type Written } from './rows.ts';
 
@@ -66,7 +66,7 @@ export function spaceNews(job: Job, seen: SpaceSeen): SpaceTold | undefined {
   // QEMU may have made the pause already: it is recorded first, or it would look like that of a client.
   if (job.space?.level === 'FULL' && mayPause(job)) return undefined;
   const { freeBytes, waitedMs } = seen;
-  const neededBytes = restOf(job, seen);
+  const neededBytes = restOfCopy(job, seen.allocatedBytes);
   const hasWaited = waitedMs >= waitMs(job, freeBytes !== undefined);
   const isPaused = job.pauseReason === 'NO_SPACE';
   const level =
@@ -77,11 +77,6 @@ export function spaceNews(job: Job, seen: SpaceSeen): SpaceTold | undefined {
   const isTold = job.space !== undefined || !isPaused;
   if (level === undefined || level === false || (isTold && level === spaceLevel(job))) return undefined;
   return { entry: 'space', level, neededBytes, ...(freeBytes !== undefined && { freeBytes }) };
-}
-
-function restOf({ accepted: { space }, ready }: Job, { allocatedBytes }: SpaceSeen): number {
-  if (space === undefined || ready !== undefined) return 0;
-  return Math.max(0, space.allocatedBytes + space.neededBytes - allocatedBytes);
 }
 
 function known(

@@ -280,7 +280,8 @@ export enum ErrorReason {
 
   /**
    * RESOURCE_EXHAUSTED. The destination has fewer free bytes than the copy needs, or than the guest needs after a pivot.
-   * Nothing was changed. needed_bytes includes a reserve; both numbers are bytes.
+   * Nothing was changed. needed_bytes includes a reserve. free_bytes of a start does not include the bytes that other
+   * running copies will still take there. Both numbers are bytes.
    * Do: free some space, enlarge the destination, or start with overcommit.
    * libvirt: none.
    * Keys: path, neededBytes, freeBytes.
