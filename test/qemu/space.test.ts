@@ -240,7 +240,7 @@ describe.skipIf(needs('qemu', 'guest') || !canMount())('the space at a destinati
     await endedWell(id, FULL, path);
   });
 
-  test('a pivot that leaves the guest without room is refused, and is made when there is room', async () => {
+  test('a pivot that leaves the guest without room is refused', async () => {
     await using small = await smallFileSystem(rig.folder, 64);
     const path = join(small.path, 'copy');
     const id = await start(GROWING, path);

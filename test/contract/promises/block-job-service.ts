@@ -134,6 +134,16 @@ const ALL_CALLS: readonly Row[] = [
 
 const STARTS: readonly Row[] = [
   [
+    'qemu/space.test.ts',
+    'a start that does not fit is refused with both numbers, and leaves nothing',
+    'Otherwise SPACE_LOW, for the start and for Abort with pivot.',
+  ],
+  [
+    'qemu/space.test.ts',
+    'a pivot that leaves the guest without room is refused',
+    'Otherwise SPACE_LOW, for the start and for Abort with pivot.',
+  ],
+  [
     'qemu/bad-input.test.ts',
     'QEMU refuses a step in the middle: the steps before it are undone',
     'If QEMU refuses the job, the call is refused.',

@@ -465,4 +465,32 @@ const GATES: readonly Row[] = [
   ],
 ];
 
-export const JOB: readonly Row[] = [...REFS, ...REQUESTS, ...DESTINATIONS, ...OUTCOMES, ...GATES, ...JOBS, ...EVENTS];
+const SPACE: readonly Row[] = [
+  [
+    'qemu/space.test.ts',
+    'with room it goes on by itself',
+    'When there is space again, the service resumes the job by itself;',
+  ],
+  ['unit/core/moves/space-rows.test.ts', 'resumed by a client in spite of it', 'Resume tries at once.'],
+  [
+    'unit/core/job/space.test.ts',
+    'is the estimate, until another level is reported',
+    'Absent if neither is known, as for an NBD export, for a raw block device, and for other kinds than COPY.',
+  ],
+  [
+    'unit/core/moves/space-rows.test.ts',
+    'not known, paused: tries again',
+    'Absent if they are not known: then ENOUGH means that the service tries again.',
+  ],
+];
+
+export const JOB: readonly Row[] = [
+  ...REFS,
+  ...REQUESTS,
+  ...DESTINATIONS,
+  ...OUTCOMES,
+  ...GATES,
+  ...SPACE,
+  ...JOBS,
+  ...EVENTS,
+];
