@@ -2,7 +2,7 @@
 import type { Wake } from '../../src/lib/wake.ts';
 
 /** Checks the condition at each change until it holds; throws if it does not in time. */
-export async function until(what: string, changes: Wake, done: () => boolean, ms = 10_000): Promise<void> {
+export async function until(what: string, changes: Wake, done: () => boolean, ms = 25_000): Promise<void> {
   const by = performance.now() + ms;
   for (;;) {
     const looked = changes.now;

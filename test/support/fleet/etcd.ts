@@ -9,7 +9,7 @@ import { createInterface } from 'node:readline';
 import { run, within } from '../real-qemu/qemu.ts';
 import { stop } from '../real-qemu/while-stopped.ts';
 
-const START_MS = 20_000;
+const START_MS = 60_000;
 
 export interface EtcdServerOptions {
   /** The folder of its data. */

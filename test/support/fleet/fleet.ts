@@ -61,9 +61,9 @@ export class Member extends EtcdMembership {
 
   /** Asks again and again: no event announces a verdict. */
   async untilVerdict(expected: string, id: string, epoch?: bigint): Promise<void> {
-    const by = performance.now() + 10_000;
+    const by = performance.now() + 25_000;
     for (let last = ''; last !== expected; last = await this.verdict(id, epoch)) {
-      if (performance.now() > by) throw new Error(`the verdict on ${id} is ${last} for 10 s, not ${expected}`);
+      if (performance.now() > by) throw new Error(`the verdict on ${id} is ${last} for 25 s, not ${expected}`);
       await sleep(20);
     }
   }
@@ -127,7 +127,7 @@ export class MemberProcess implements AsyncDisposable {
     const args = [script, endpoint, name, `of ${name}`, String(ttlSeconds), ...domains];
     const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
     const joined = once(createInterface({ input: child.stdout }), 'line');
-    await within(20_000, 'a member', joined);
+    await within(60_000, 'a member', joined);
     return new MemberProcess(child);
   }
 
@@ -136,7 +136,7 @@ export class MemberProcess implements AsyncDisposable {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return 'gone before';
     const exit = once(this.#child, 'exit');
     this.#child.kill(signal);
-    const [code, by] = (await within(10_000, 'its end', exit)) as [number | null, string | null];
+    const [code, by] = (await within(30_000, 'its end', exit)) as [number | null, string | null];
     return code ?? by ?? 'unknown';
   }
 

@@ -42,7 +42,7 @@ export class Prometheus implements AsyncDisposable {
     const shown = parse(await readFile(join(FOLDER, 'prometheus.yml'), 'utf8')) as Configuration;
     const configuration = {
       ...shown,
-      global: { scrape_interval: '500ms', scrape_timeout: '500ms', evaluation_interval: '1s' },
+      global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' },
       rule_files: [join(FOLDER, 'blockjobd.rules.yml')],
       scrape_configs: shown.scrape_configs.map((one) => ({
         ...one,
@@ -62,7 +62,7 @@ export class Prometheus implements AsyncDisposable {
       });
       child.once('exit', (code) => reject(new Error(`prometheus ended with ${code}:\n${said.join('\n')}`)));
     });
-    await within(20_000, 'the start of prometheus', serves);
+    await within(60_000, 'the start of prometheus', serves);
     return new Prometheus(child, `http://${address}`);
   }
 

@@ -13,7 +13,7 @@ import { type ChainImage, type ImageFormat, isRunning, run, type Style, testDir,
 const RIG = join(import.meta.dirname, '../../guest-rig');
 const BUILD_MS = 600_000;
 const START_MS = 120_000;
-const STOP_MS = 15_000;
+const STOP_MS = 60_000;
 
 /** The folder of the guest, which make-guest.sh can also build without this. */
 const GUEST_DIR = join(import.meta.dirname, '../../../.cache/guest');

@@ -6,7 +6,7 @@ import type { Machine, MachineOptions, Site } from './bench-qemu.ts';
 import { within } from './qemu.ts';
 
 /** The time within which an action of others shows. */
-export const SOON_MS = 5_000;
+export const SOON_MS = 20_000;
 
 /** A command that another client sends. */
 export type Act = readonly [command: string, args: Record<string, unknown>];

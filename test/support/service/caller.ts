@@ -182,7 +182,7 @@ export class Caller {
   }
 
   /** Waits until a domain answers; the service finds sockets and connects in its own time. */
-  async domainUp(domain: string, timeoutMs = 20_000): Promise<void> {
+  async domainUp(domain: string, timeoutMs = 60_000): Promise<void> {
     const until = Date.now() + timeoutMs;
     for (;;) {
       const answer = await this.getDomain(domain).catch((error: unknown) => refusalOf(error).reason);

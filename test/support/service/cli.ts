@@ -46,9 +46,8 @@ export class RunningCommand {
   async says(pattern: RegExp, from: 'stdout' | 'stderr' = 'stdout'): Promise<void> {
     const ended = this.#ended.then(() => this.#changed.notify());
     ended.catch(() => undefined);
-    await until(`blockjob says ${pattern} (${this.stderr}${this.stdout})`, this.#changed, () =>
-      pattern.test(this[from]),
-    );
+    const said = () => pattern.test(this[from]);
+    await until(`blockjob says ${pattern} (${this.stderr}${this.stdout})`, this.#changed, said, 60_000);
   }
 
   signal(name: 'SIGINT' | 'SIGTERM'): void {

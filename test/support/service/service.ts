@@ -66,7 +66,7 @@ export class Service extends Caller implements AsyncDisposable {
       readonly program?: readonly [node: string, main: string];
       readonly under?: readonly string[];
       readonly env?: Readonly<Record<string, string>>;
-      /** How long it may take until it serves. Default: 20,000. */
+      /** How long it may take until it serves. Default: 60,000. */
       readonly servesMs?: number;
     } = {},
   ): Promise<Service> {
@@ -87,7 +87,7 @@ export class Service extends Caller implements AsyncDisposable {
       throw new Error(`blockjobd has ended with status ${status}: ${log.join('')}`);
     });
     const [said] = await within(
-      reach.servesMs ?? 20_000,
+      reach.servesMs ?? 60_000,
       'blockjobd serves',
       Promise.race([once(child.stdout.setEncoding('utf8'), 'data'), exited]),
     ).catch((error: unknown) => {
@@ -130,7 +130,7 @@ export class Service extends Caller implements AsyncDisposable {
     const exited = once(this.#child, 'exit');
     this.#signal('SIGTERM');
     try {
-      await within(20_000, 'blockjobd ends after SIGTERM', exited);
+      await within(60_000, 'blockjobd ends after SIGTERM', exited);
     } catch (error) {
       this.#signal('SIGKILL');
       throw error;
