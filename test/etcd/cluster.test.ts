@@ -46,7 +46,7 @@ describe.skipIf(needs('etcd'))('a cluster of three', () => {
     await using gateway = await Gateway.on(alone.url);
     await Promise.all(others.map((one) => one.signal('SIGSTOP')));
     try {
-      await gateway.until('that it knows nothing', () => !gateway.freshness.live, 9_000);
+      await gateway.until('that it knows nothing', () => !gateway.freshness.live, 20_000);
     } finally {
       await Promise.all(others.map((one) => one.signal('SIGCONT')));
     }

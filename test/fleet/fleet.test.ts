@@ -268,7 +268,7 @@ describe.skipIf(needs('qemu', 'etcd'))('a fleet', () => {
     const entry = async () => await site.etcd.ctl('get', `/blockjob/v1/domains/${h2.qemu.uuid}`, '-w', 'fields');
     const before = await entry();
     await h2.agent.kill();
-    const refusal = await within(5000, 'an answer', refused(g1.getDomain(h2.domain)));
+    const refusal = await within(20_000, 'an answer', refused(g1.getDomain(h2.domain)));
     expect(refusal).toMatchObject({ code: status.UNAVAILABLE, reason: 'HOST_UNREACHABLE' });
     await within(
       (TTL_SECONDS + 1) * 1000 + 1000,
