@@ -40,8 +40,8 @@ describe.skipIf(needs('docker'))('an agent', () => {
     const copy = await copyOf(h1, caller, 'adopted.qcow2');
     const { end } = await follow([caller], copy.id);
 
-    const killedAt = Date.now();
     await h1.signalAgent('KILL');
+    const killedAt = Date.now();
     const asked = await timed(caller.getInfo(copy.id));
     expect(asked).toMatchObject(UNREACHABLE);
     expect(asked.ms).toBeLessThan(2000);

@@ -36,7 +36,7 @@ describe.skipIf(needs('docker'))('a fleet whose etcd', () => {
     const ready = await copyOf(h1, 3, OnReady.ON_READY_HOLD);
     // 48 MiB: one job ends by itself during the outage, and one still runs when etcd is back.
     const ends = await copyOf(h2, 1.2, OnReady.ON_READY_FINISH);
-    const goesOn = await copyOf(h3, 0.6, OnReady.ON_READY_HOLD);
+    const goesOn = await copyOf(h3, 0.25, OnReady.ON_READY_HOLD);
     const copies = [ready, ends, goesOn];
     const watches = await Promise.all(copies.map(async ({ id }) => await follow([second], id)));
     await site.etcd.kill();

@@ -81,11 +81,15 @@ describe.skipIf(needs('docker'))('a fleet', () => {
     const { id } = await caller.copy(vm.name, to, { mibPerSecond: 4 });
     started.push(id);
     const { end } = await follow([caller], id);
+    const [far, near]: [number[], number[]] = [[], []];
     for (let at = 0; at < 5; at += 1) {
-      expect(await toFar()).toBeGreaterThan(2 * ONE_WAY_MS);
-      expect(await toFar()).toBeLessThan(2 * ONE_WAY_MS + 1000);
-      expect(await toNear()).toBeLessThan(ONE_WAY_MS);
+      far.push(await toFar());
+      near.push(await toNear());
     }
+    // A busy machine delays some of them, and not all.
+    expect(Math.min(...far)).toBeGreaterThan(2 * ONE_WAY_MS);
+    expect(Math.min(...far)).toBeLessThan(2 * ONE_WAY_MS + 1000);
+    expect(Math.min(...near)).toBeLessThan(ONE_WAY_MS);
     // It takes longer than two leases: the lease is renewed.
     await eventuallyAnswers('the copy is ready', 30_000, async () => {
       return (await caller.getInfo(id)).state === Job_State.STATE_READY || undefined;
