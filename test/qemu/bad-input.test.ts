@@ -890,7 +890,7 @@ describe.skipIf(needs('qemu'))('bad input', () => {
         const started = service.startCopy(copy(here('beside'), { bandwidthBytesPerSecond: SLOW }));
         const first = await Promise.race([
           Promise.all([of, list, started]).then(() => 'all answered'),
-          new Promise((resolve) => setTimeout(resolve, 10_000, 'still waiting after 10 seconds')),
+          new Promise((resolve) => setTimeout(resolve, 20_000, 'still waiting after 20 seconds')),
         ]);
         process.kill(hung.pid, 'SIGCONT');
         const { id } = await started;

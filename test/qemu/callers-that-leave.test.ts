@@ -80,13 +80,13 @@ interface Left {
 async function leave(how: Leaving, begin: (left: Left) => ClientUnaryCall): Promise<number> {
   using client = aClient(service);
   await new Promise<void>((resolve, reject) => {
-    client.waitForReady(Date.now() + 10_000, (error) => (error === undefined ? resolve() : reject(error)));
+    client.waitForReady(Date.now() + 60_000, (error) => (error === undefined ? resolve() : reject(error)));
   });
   const heard = Promise.withResolvers<number>();
   const call = begin({
     client,
     metadata: new Metadata(),
-    options: how === 'deadline' ? { deadline: Date.now() + 700 } : {},
+    options: how === 'deadline' ? { deadline: Date.now() + 3000 } : {},
     done: (error) => heard.resolve(error?.code ?? status.OK),
   });
   // Messages on one connection arrive in order: this answer proves that the call has arrived.
@@ -282,7 +282,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
     await using vm = await aVm();
     const { id } = await service.startCopy(copyOf(vm));
     using _ = await hanging(vm);
-    await within(5000, 'the answers', Promise.all([service.getInfo(id), service.listJobs()]));
+    await within(20_000, 'the answers', Promise.all([service.getInfo(id), service.listJobs()]));
     expectWell(service);
   });
 
@@ -304,7 +304,7 @@ describe.skipIf(needs('qemu'))('callers that leave', () => {
     expectWell(service);
   });
 
-  test('50 watchers, of which every second one leaves: the others miss nothing', { timeout: 60_000 }, async () => {
+  test('50 watchers, of which every second one leaves: the others miss nothing', async () => {
     await using vm = await aVm();
     const { id } = await service.startCopy(copyOf(vm));
     const middle = Number((await service.getInfo(id)).revision);

@@ -75,7 +75,7 @@ function jobIn({ stdout, stderr }: Pick<Ran, 'stdout' | 'stderr'>): string {
   return /started, job (\S+)/.exec(stdout + stderr)?.[1] ?? 'none';
 }
 
-describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
+describe.skipIf(needs('qemu'))('blockjob', () => {
   test('copy --wait --verbose --pivot ends with the image of the guest, and the files that may be deleted', async () => {
     await using it = await bench();
     const { code, stdout, stderr } = await it.run('copy', 'web1', 'vd0', it.dest, '--wait', '--verbose', '--pivot');
@@ -162,10 +162,12 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
 
   test('shows bars on a terminal, one for each job, and restores the cursor', async () => {
     await using it = await bench();
-    const line = `${process.execPath} ${BLOCKJOB} --address ${it.service.address} copy web1 vd0 ${it.dest} --verbose --pivot --bandwidth 4MiB`;
-    const { code, stdout } = await new RunningCommand('script', ['-qec', line, '/dev/null']).end();
+    const line = `${process.execPath} ${BLOCKJOB} --address ${it.service.address} copy web1 vd0 ${it.dest} --verbose --pivot --bandwidth 512KiB`;
+    const command = new RunningCommand('script', ['-qec', line, '/dev/null']);
+    await command.says(/web1\/vd0 {2}█+░+ +\d+\.\d % {2}RUNNING/);
+    await it.run('speed', 'web1', 'vd0', '0');
+    const { code, stdout } = await command.end();
     expect(code).toBe(0);
-    expect(stdout).toMatch(/web1\/vd0 {2}█+░+ +\d+\.\d % {2}RUNNING/);
     expect(stdout).toMatch(/web1\/vd0 {2}█{30} 100\.0 % {2}COMPLETED/);
     expect(stdout).toContain('Successfully pivoted');
     const ESC = String.fromCharCode(27);
@@ -174,11 +176,13 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
 
   test('copies several disks at once, with a bar each', async () => {
     await using it = await bench();
-    const line = `${process.execPath} ${BLOCKJOB} --address ${it.service.address} copy web1 vd0 ${it.dest} vd1 ${it.dest}.raw --verbose --pivot --bandwidth 4MiB`;
-    const { code, stdout } = await new RunningCommand('script', ['-qec', line, '/dev/null']).end();
-    expect(code).toBe(0);
+    const line = `${process.execPath} ${BLOCKJOB} --address ${it.service.address} copy web1 vd0 ${it.dest} vd1 ${it.dest}.raw --verbose --pivot --bandwidth 512KiB`;
+    const command = new RunningCommand('script', ['-qec', line, '/dev/null']);
     // One bar below the other, for two running jobs.
-    expect(stdout).toMatch(/web1\/vd0 .* RUNNING.*\r?\n.*web1\/vd1 .* RUNNING/);
+    await command.says(/web1\/vd0 .* RUNNING.*\r?\n.*web1\/vd1 .* RUNNING/);
+    for (const disk of ['vd0', 'vd1']) await it.run('speed', 'web1', disk, '0');
+    const { code, stdout } = await command.end();
+    expect(code).toBe(0);
     expect(stdout.match(/Successfully pivoted/g)).toHaveLength(2);
     const { disks } = await it.service.getDomain('web1');
     expect(disks.map(({ path }) => path)).toEqual([it.dest, `${it.dest}.raw`]);
@@ -192,7 +196,7 @@ describe.skipIf(needs('qemu'))('blockjob', { timeout: 60_000 }, () => {
 
   test('--timeout cancels the job: 6, and nothing is left of the copy', async () => {
     await using it = await bench();
-    const copied = await it.run('copy', 'web1', 'vd0', it.dest, '--timeout', '1', ...SLOWLY);
+    const copied = await it.run('copy', 'web1', 'vd0', it.dest, '--timeout', '5', ...SLOWLY);
     expect(copied.code).toBe(6);
     expect(copied.stdout).toContain('has been removed');
     const pulled = await it.run('pull', 'web1', 'vd0', '--timeout', '1', ...SLOWLY);
@@ -281,7 +285,7 @@ const SHELLS: readonly (readonly [string, (script: string, line: string) => read
   ['fish', (script, line) => ['--no-config', '-c', `source ${script}; complete --do-complete '${line}'`]],
 ];
 
-describe.skipIf(needs('qemu', 'shells'))('completion', { timeout: 60_000 }, () => {
+describe.skipIf(needs('qemu', 'shells'))('completion', () => {
   test.each(SHELLS)(
     'in a real %s completes commands, options, choices, domains, disks and jobs',
     async (shell, ask) => {

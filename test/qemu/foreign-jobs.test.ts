@@ -115,7 +115,7 @@ describe.skipIf(needs('qemu'))('a job of another client', () => {
     await kind.begin(qemu.admin, { chain, dir });
 
     const job = await eventually(`it is ${kind.status.join()}`, async () =>
-      (await foreign(machine)).find(({ status }) => kind.status.includes(status)),
+      (await foreign(machine)).find(({ status, end }) => kind.status.includes(status) && end > 0n),
     );
     expect(job).toEqual({
       id: ID,

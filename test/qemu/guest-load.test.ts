@@ -42,7 +42,7 @@ function expectPivoted({ state, outcome }: Job, from: ChainImage, to: ChainImage
   });
 }
 
-describe.skipIf(needs('guest'))('a guest that writes as fast as it can', { timeout: 120_000 }, () => {
+describe.skipIf(needs('guest'))('a guest that writes as fast as it can', { timeout: 300_000 }, () => {
   test.each(BOOTS)('loses nothing by pivots: %s %s %s, streams %i', async (style, disk, load, streams, copies) => {
     const append = `${load} gw.streams=${streams}`;
     await using rig = await Rig.start({ style, disks: [`id=1,size=32M,${disk}`], append });

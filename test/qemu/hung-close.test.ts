@@ -13,7 +13,7 @@ import { makeChain, startQemu, testDir, within } from '../support/real-qemu/qemu
 import { byId } from '../support/service/caller.ts';
 
 /** The limit of docs/pauses.md, and the time to break a connection and to notice that. */
-const BOUND_MS = 12_000;
+const BOUND_MS = 20_000;
 
 test.skipIf(needs('qemu')).each([
   ['block-job-cancel', 'STATE_FAILED'],

@@ -10,7 +10,7 @@ import { MIB, Site } from '../support/real-qemu/bench-qemu.ts';
 import { makeChain, startQemu, testDir, within } from '../support/real-qemu/qemu.ts';
 
 /** The limit of docs/pauses.md, and the time to break a connection and to notice that. */
-const BOUND_MS = 12_000;
+const BOUND_MS = 20_000;
 /** The identity of a QEMU; after that a job is looked at. */
 const ASKED_FIRST = ['qmp_capabilities', 'query-name', 'query-uuid', 'query-jobs', 'query-cpus-fast'];
 

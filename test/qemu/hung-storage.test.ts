@@ -21,7 +21,7 @@ const [VIRTIO, NVME] = [1, 2];
  * The limit of a hold, and the time to break a connection and to notice that. A guest's own time-out is 30 seconds and
  * more.
  */
-const BOUND_MS = 12_000;
+const BOUND_MS = 20_000;
 
 let rig: Rig;
 let hasYank: boolean;

@@ -79,7 +79,7 @@ async function statusesRefused({ qemu, disk, dir }: Machine): Promise<readonly (
 
 const eachSaying = (status: string) => [status, status, status, status];
 
-describe.skipIf(needs('qemu'))('a guest that migrates', { timeout: 60_000 }, () => {
+describe.skipIf(needs('qemu'))('a guest that migrates', () => {
   beforeAll(async () => {
     site = await Site.open();
   });

@@ -69,11 +69,16 @@ describe.skipIf(needs('qemu'))('a folder of sockets', () => {
     await using qemu = await startQemu({ style: 'blockdev', name: 'web1', disks: [], extraArgs });
     await using service = await Service.start({ dir: dir.path, qmpDir: sockets.path, allow: [] });
     const held = await longestHeld(qemu, () => givenUp(service).length === NEIGHBOURS.length);
-    for (const label of NEIGHBOURS) expect(held.get(label), label).toBeLessThan(2_000);
+    // Seconds on a busy machine, of which it gets some late.
+    for (const label of NEIGHBOURS) expect(held.get(label), label).toBeLessThan(10_000);
     // If the service left it alone for a shorter time, it would be held again and again.
     for (const { retryInMs } of givenUp(service)) expect(retryInMs).toBeGreaterThanOrEqual(150_000);
+    await service.domainUp('web1');
     expect(await names(service)).toEqual(['web1']);
-    expect((await heldIn(qemu)).filter((label) => NEIGHBOURS.includes(label))).toEqual([]);
+    await eventually('QEMU has heard that they are left', async () => {
+      const labels = await heldIn(qemu);
+      return !NEIGHBOURS.some((label) => labels.includes(label)) || undefined;
+    });
     expectWell(service);
   });
 
@@ -88,9 +93,9 @@ describe.skipIf(needs('qemu'))('a folder of sockets', () => {
     try {
       await once(client, 'connect');
       const isLeft = () => givenUp(service).find(({ qmp }) => qmp.endsWith('/qga'));
-      const left = await eventually('the service leaves it', isLeft, 3_000);
+      const left = await eventually('the service leaves it', isLeft);
       expect(left.retryInMs).toBeGreaterThanOrEqual(150_000);
-      await eventually('the client has it', async () => (await heldIn(qemu)).includes('qga') || undefined, 2_000);
+      await eventually('the client has it', async () => (await heldIn(qemu)).includes('qga') || undefined);
     } finally {
       client.destroy();
     }

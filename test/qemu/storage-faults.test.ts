@@ -522,7 +522,7 @@ describe.skipIf(needs('guest') || !canMount())('a state folder that is full', ()
     const failed = join(rig.folder, 'failed');
     const id = await start(1, file(ended.path));
     await rig.service.until(id, 'STATE_READY');
-    const other = await start(2, file(failed), { bandwidthBytesPerSecond: BigInt(MIB) });
+    const other = await start(2, file(failed), { bandwidthBytesPerSecond: 65_536n });
     const filler = await state.fill(id, other);
     await rig.restart();
     expect((await rig.service.getInfo(id)).state).toBe(Job_State.STATE_READY);
