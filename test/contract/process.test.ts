@@ -44,8 +44,8 @@ class Serve implements AsyncDisposable {
     });
   }
 
-  /** Resolves when it has printed this, on either stream. */
-  async says(text: string): Promise<void> {
+  /** Resolves when it has printed this, on either stream, with all that it has printed. */
+  async says(text: string): Promise<string> {
     const said = async () => {
       while (!this.#said.includes(text)) await this.#heard.promise;
     };
@@ -54,6 +54,7 @@ class Serve implements AsyncDisposable {
     });
     await within(20_000, `${text}; it said: ${this.#said}`, Promise.race([said(), early]));
     early.catch(() => undefined);
+    return this.#said;
   }
 
   kill(signal: NodeJS.Signals): void {
@@ -304,12 +305,12 @@ describe.each(TRANSPORTS)('its end, over %s', (transport) => {
       await using dir = await testDir('bj-serve-');
       await using hung = await ScriptedQmp.listen(`${dir.path}/qmp.sock`);
       const seconds = signals === 1 ? '1' : '600';
-      const where = transport === 'unix' ? address(dir) : `127.0.0.1:${await freePort()}`;
-      await using serve = new Serve(flags(dir, where, '--drain-seconds', seconds));
+      await using serve = new Serve(flags(dir, address(dir), '--drain-seconds', seconds));
       const qmp = await hung.connected();
       for (const answer of [{ name: 'vm1' }, { UUID: '00000000-0000-0000-0000-000000000000' }, [], []])
         qmp.reply(await qmp.receive(), answer);
       await serve.says('QEMU is connected');
+      const where = /serves on (\S+)/.exec(await serve.says('serves on'))?.[1] ?? '';
       const client = new DomainServiceClient(where, credentials.createInsecure());
       using _ = { [Symbol.dispose]: () => client.close() };
       const call = new Promise((resolve) => {
@@ -324,15 +325,6 @@ describe.each(TRANSPORTS)('its end, over %s', (transport) => {
     }
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address !== null ? address.port : 0;
-}
 
 test('help and version are not errors', async () => {
   for (const flag of ['--help', '--version']) {

@@ -303,7 +303,9 @@ describe.each(TRANSPORTS)('over %s', (transport) => {
         }
       },
     });
-    const options = how === 'a deadline that passes' ? { deadline: Date.now() + 300 } : {};
+    // Connected before: the whole time is for the calls.
+    await startCopyError(server.jobs);
+    const options = how === 'a deadline that passes' ? { deadline: Date.now() + 2000 } : {};
     const call = server.jobs.makeUnaryRequest(
       `${JOBS}/GetInfo`,
       identity,

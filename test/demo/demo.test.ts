@@ -50,22 +50,22 @@ async function demo(args: readonly string[], signal?: Signal): Promise<Ended> {
 
 async function endOf(pid: number, signal: NodeJS.Signals): Promise<void> {
   process.kill(pid, signal);
-  await vi.waitUntil(() => !isRunning(pid), { timeout: 10_000, interval: 1 });
+  await vi.waitUntil(() => !isRunning(pid), { timeout: 60_000, interval: 1 });
 }
 
-describe.skipIf(needs('guest'))('make demo', { timeout: 120_000 }, () => {
-  test('proves that a pivot under load loses nothing, in a minute', async () => {
+describe.skipIf(needs('guest'))('make demo', { timeout: 300_000 }, () => {
+  test('proves that a pivot under load loses nothing, in the two minutes of README', async () => {
     const { code, output, left, alive } = await demo([]);
     expect(output).toContain('ok   the guest saw no I/O error');
     expect(output).toMatch(/ok {3}new image: all of its 65536 blocks are right; \d+ operations were acknowledged/);
     expect(output).toContain('ok   old images: not one byte has changed since the pivot');
     expect(output).toMatch(/ok {3}old image: the same check fails there, as it must: [1-9]\d* blocks/);
     expect(output).not.toContain('FAIL');
-    expect(output).toMatch(/RUNNING[^]* 4\d % [^]*READY[^]*PIVOTING[^]*COMPLETED/);
+    expect(output).toMatch(/RUNNING[^]* [2-9]\d % [^]*READY[^]*PIVOTING[^]*COMPLETED/);
     expect(output).toMatch(/guest_writes_to {6}\S*\/new\.qcow2\n/);
     expect(output).toMatch(/safe_to_delete {7}\S*snap2\.qcow2\n/);
     const seconds = /PROVED in (\d+) s/.exec(output)?.[1];
-    expect(Number(seconds)).toBeLessThanOrEqual(60);
+    expect(Number(seconds)).toBeLessThanOrEqual(120);
     expect({ code, left, alive }).toEqual({ code: 0, left: [], alive: [] });
   });
 

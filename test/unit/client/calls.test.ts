@@ -193,6 +193,8 @@ describe('a call', () => {
   it('ends with its deadline: the effect of a write is not known then, a read has none', async () => {
     await using server = await serving('unix', { abort: never, getInfo: never });
     using client = new BlockJobClient({ address: server.address });
+    // Connected before: a call that was never sent has no effect.
+    await client.getServerInfo();
     const late = { code: 'DEADLINE_EXCEEDED', reason: '', isAnswer: false };
     const write = await errorOf(client.abort({ job: JOB }, { timeoutMs: 200 }));
     expect(write).toMatchObject({ ...late, mayHaveHappened: true });
