@@ -57,7 +57,7 @@ class Listening implements AsyncDisposable {
     this.#watcher.start();
   }
 
-  async until(what: string, done: () => boolean, ms = 10_000): Promise<void> {
+  async until(what: string, done: () => boolean, ms?: number): Promise<void> {
     await until(what, this.changes, done, ms);
   }
 

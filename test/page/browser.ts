@@ -82,7 +82,7 @@ export class Shown implements AsyncDisposable {
   }
 
   /** Resolves when a person can read this there; looks at each frame. */
-  async shows(text: string | RegExp, selector = 'main', ms = 20_000): Promise<void> {
+  async shows(text: string | RegExp, selector = 'main', ms = 60_000): Promise<void> {
     const [source, flags] = typeof text === 'string' ? [RegExp.escape(text), ''] : [text.source, text.flags];
     try {
       await this.page.waitForFunction(isThere, { timeout: ms }, selector, source, flags);
