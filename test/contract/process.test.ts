@@ -52,7 +52,7 @@ class Serve implements AsyncDisposable {
     const early = this.ended.then(({ stderr }) => {
       throw new Error(`it has ended, and never said ${text}: ${stderr}`);
     });
-    await within(20_000, `${text}; it said: ${this.#said}`, Promise.race([said(), early]));
+    await within(60_000, `${text}; it said: ${this.#said}`, Promise.race([said(), early]));
     early.catch(() => undefined);
     return this.#said;
   }
@@ -320,7 +320,7 @@ describe.each(TRANSPORTS)('its end, over %s', (transport) => {
       serve.kill('SIGTERM');
       await serve.says('Stopping');
       if (signals === 2) serve.kill('SIGTERM');
-      expect(await within(10_000, 'its end', serve.ended)).toMatchObject(end);
+      expect(await within(60_000, 'its end', serve.ended)).toMatchObject(end);
       expect(await call).toMatchObject({ code: answered });
     }
   });
