@@ -2,13 +2,14 @@
 import type { Logger } from 'pino';
 import { carryBitmaps } from '../../core/disk/bitmaps.ts';
 import { BlockJobError, type Failure, fail, failure } from '../../core/errors.ts';
-import { ending, timeIsUp, whatFailed } from '../../core/job/ending.ts';
-import { concludedJob, type Job, type StepState } from '../../core/job/job.ts';
+import { ending, timeIsUp } from '../../core/job/ending.ts';
+import { concludedJob, type Job, withUnwritten } from '../../core/job/job.ts';
 import { imageWritten } from '../../core/job/job-facts.ts';
+import type { Concluded, EntryBody } from '../../core/job/journal-entry.ts';
 import { outcomeAtEnd } from '../../core/job/outcome-of.ts';
 import { VERIFY_STEP } from '../../core/job/reuse.ts';
 import type { Action, Step } from '../../core/job/step.ts';
-import { planSettling } from '../../core/plans/settling.ts';
+import { nextTogether, planSettling } from '../../core/plans/settling.ts';
 import { isLive } from '../../core/qemu/guest-state.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { NotSent } from '../../qmp/errors.ts';
@@ -18,12 +19,12 @@ import { timeLeftMs } from '../host/host-clock.ts';
 import { MadeIn } from '../host/pinned-folder.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { type Comparing, refuseOtherChain } from '../qemu/compare.ts';
-import { failureFrom, isUnreachable, qemuFailure } from '../qemu/failures.ts';
+import { failureFrom, isUnreachable } from '../qemu/failures.ts';
 import type { Holders } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { type Done, perform, performAgain, type Workplace } from './executor.ts';
 import type { JobHold } from './job-hold.ts';
-import type { Presence, Up } from './look.ts';
+import { type Presence, type Up, whyFailedAtOnce } from './look.ts';
 import { refuseMigrating } from './migration.ts';
 
 export interface JobStepsOptions {
@@ -41,9 +42,8 @@ export interface JobStepsOptions {
   readonly logger: Logger;
 }
 
-/** A step that must not be repeated. */
-function isOver(step: StepState | undefined): boolean {
-  return step === 'DONE' || step === 'REFUSED';
+function started(step: string): EntryBody {
+  return { entry: 'step-started', step };
 }
 
 export class JobSteps {
@@ -72,7 +72,8 @@ export class JobSteps {
         // `drive` undoes the steps.
         if (this.#isCancelled) return;
         const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
-        if (!(await this.#run(step, qemu, how))) return;
+        await this.#write(started(step.name));
+        if (!(await this.#do(step, qemu, how))) return;
       }
       await this.madeIn[Symbol.asyncDispose]();
     } catch (error) {
@@ -94,7 +95,7 @@ export class JobSteps {
   /** Undoes every step of the plan that may have happened, the last one first. Rejects while QEMU is unreachable. */
   async takeBack(qemu: Presence): Promise<void> {
     const known = this.#job.failure ?? this.#stoppedBy ?? this.#cancelled ?? this.#brokenOff;
-    const why = known ?? (await this.#failedAtOnce(qemu));
+    const why = known ?? (await whyFailedAtOnce(this.#job, qemu));
     for (const { name, undo } of this.#job.accepted.plan.toReversed()) {
       const state = this.#job.steps.get(name);
       if (undo === undefined || !['STARTED', 'DONE', 'UNKNOWN'].includes(state ?? '')) continue;
@@ -131,30 +132,26 @@ export class JobSteps {
     return this.#job.intent?.entry === 'cancel-requested';
   }
 
-  /** Every step was done, but no mirror runs: QEMU's error of the job, before it is dismissed. */
-  async #failedAtOnce(qemu: Presence): Promise<Failure> {
-    const id = this.#job.accepted.job;
-    if (qemu.is !== 'up') return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
-    const { machine } = qemu;
-    const job = (await machine.jobs()).find((one) => one.id === id);
-    const error = job?.error ?? machine.heardEnds.errorOf(id);
-    const { doing } = whatFailed(this.#job.accepted, machine.heardEnds.failedTo(id));
-    if (error === undefined) return failure('JOB_LOST', { job: id, why: 'it was gone before its end was seen' });
-    return qemuFailure('GenericError', error, { ...this.#about, doing });
-  }
-
   /**
    * Dismisses the job, closes the nodes that nothing uses, and writes down how it ended. `leavesQemu`: QEMU is silent,
-   * so it is not asked for anything, and nothing is deleted.
+   * so it is not asked for anything, and nothing is deleted. `unwritten`: the entry by which the job has concluded, if
+   * it is to be written with the first steps.
    */
-  async settle(qemu: Presence, { leavesQemu }: { readonly leavesQemu: boolean }): Promise<void> {
-    let job = concludedJob(this.#job);
-    const next = () => planSettling(job, { leavesQemu }).find(({ name }) => !isOver(job.steps.get(name)));
-    for (let step = next(); step !== undefined; step = next()) {
-      await this.#run(step, qemu, performAgain);
+  async settle(
+    qemu: Presence,
+    { leavesQemu, unwritten = [] }: { readonly leavesQemu: boolean; readonly unwritten?: readonly Concluded[] },
+  ): Promise<void> {
+    let job = concludedJob(withUnwritten(this.#job, unwritten));
+    for (let first: readonly EntryBody[] = unwritten; ; first = []) {
+      const steps = nextTogether(job, planSettling(job, { leavesQemu }));
+      await this.#write(...first, ...steps.map(({ name }) => started(name)));
+      for (const step of steps) {
+        await this.#do(step, qemu, performAgain);
+        // A node that another client uses stays, and so do those below it. Without an answer: ask again.
+        if (this.#job.steps.get(step.name) === 'UNKNOWN') return;
+      }
       job = concludedJob(this.#job);
-      // A node that another client uses stays, and so do those below it. Without an answer: ask again.
-      if (job.steps.get(step.name) === 'UNKNOWN') return;
+      if (steps.length === 0) break;
     }
     const failedTo = qemu.is === 'up' ? qemu.machine.heardEnds.failedTo(job.accepted.job) : undefined;
     const { state, failure: why } = ending(job, failedTo);
@@ -173,17 +170,17 @@ export class JobSteps {
     const command = from === undefined || to === undefined ? undefined : carryBitmaps(from, to);
     if (command === undefined) return;
     const name = 'carry-bitmaps';
-    await this.#run({ name, run: { do: 'qmp', command } }, qemu, perform);
+    await this.#write(started(name));
+    await this.#do({ name, run: { do: 'qmp', command } }, qemu, perform);
     if (this.#job.steps.get(name) === 'UNKNOWN') throw new NotSent(name, 'the answer was lost');
   }
 
-  /** Does a step, and writes down its begin and its result; false if it was not done. */
-  async #run<Q extends Presence>(
+  /** Does a step that is written down as started, and writes down its result; false if it was not done. */
+  async #do<Q extends Presence>(
     { name, run }: Step,
     qemu: Q,
     how: (action: Action, workplace: Workplace<Q>) => Promise<Done>,
   ): Promise<boolean> {
-    await this.#noteStarted(name);
     let done: Done;
     try {
       const doing = { does: 'step', step: name, job: this.#job.accepted.job } as const;
@@ -197,10 +194,11 @@ export class JobSteps {
     return true;
   }
 
-  /** Nothing is done before this, and the results of earlier steps, are on disk. */
-  async #noteStarted(step: string): Promise<void> {
+  /** Nothing is done before these entries, and the results of earlier steps, are on disk. */
+  async #write(...[first, ...others]: readonly EntryBody[]): Promise<void> {
+    if (first === undefined) return;
     try {
-      await this.#log.append({ entry: 'step-started', step });
+      await this.#log.append(first, ...others);
     } catch (error) {
       // If it is not written down, nobody owns the file.
       const made = this.#job.madeFile;

@@ -1,8 +1,11 @@
 /** QEMU's state of one job, asked at one moment. */
 
+import { type Failure, failure } from '../../core/errors.ts';
+import { whatFailed } from '../../core/job/ending.ts';
 import type { HeaderOnDisk } from '../../core/job/handover.ts';
 import { handoverOf } from '../../core/job/handover-of.ts';
 import type { Job } from '../../core/job/job.ts';
+import { imageWritten } from '../../core/job/job-facts.ts';
 import type { DeviceOn, QemuProcess } from '../../core/job/journal-entry.ts';
 import { isOfJob } from '../../core/job/names.ts';
 import type { Seen } from '../../core/moves/moves.ts';
@@ -10,7 +13,7 @@ import { isLive } from '../../core/qemu/guest-state.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';
 import { timestamp } from '../../lib/clock.ts';
 import type { StableStorage } from '../files/stable-storage.ts';
-import { isUnreachable } from '../qemu/failures.ts';
+import { isUnreachable, qemuFailure } from '../qemu/failures.ts';
 import { compareProcesses, processPresence } from '../qemu/qemu-process.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { type Guest, guestOf } from './migration.ts';
@@ -186,4 +189,16 @@ export type Presence =
 export function presenceSeen({ qemu }: Seen, machine: VirtualMachine | undefined): Presence {
   if (qemu === 'ENDED') return { is: 'ended' };
   return qemu === 'UP' && machine !== undefined ? { is: 'up', machine } : { is: 'silent' };
+}
+
+/** Every step was done, but no mirror runs: QEMU's error of the job, before it is dismissed. */
+export async function whyFailedAtOnce({ accepted }: Job, qemu: Presence): Promise<Failure> {
+  const { job: id, domain } = accepted;
+  if (qemu.is !== 'up') return failure('JOB_LOST', { job: id, why: 'QEMU ended during the start' });
+  const { machine } = qemu;
+  const job = (await machine.jobs()).find((one) => one.id === id);
+  const error = job?.error ?? machine.heardEnds.errorOf(id);
+  const { doing } = whatFailed(accepted, machine.heardEnds.failedTo(id));
+  if (error === undefined) return failure('JOB_LOST', { job: id, why: 'it was gone before its end was seen' });
+  return qemuFailure('GenericError', error, { domain, path: imageWritten(accepted), doing });
 }

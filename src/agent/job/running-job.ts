@@ -8,7 +8,7 @@
  */
 import type { Logger } from 'pino';
 import { failure } from '../../core/errors.ts';
-import type { Job } from '../../core/job/job.ts';
+import { type Job, withUnwritten } from '../../core/job/job.ts';
 import { HOLD_LIMIT_MS, isNews, lookAgainMs } from '../../core/moves/circumstances.ts';
 import { type Asking, isForPivot, type Move } from '../../core/moves/moves.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';
@@ -110,11 +110,11 @@ export class RunningJob {
         if (move.move === 'wait') await this.#wait(seen.qemu !== 'UP', before);
         else
           await this.#urgent.beside(qemu.is === 'up' ? qemu.machine : undefined, async () => {
-            await this.#perform(move, qemu);
+            const unwritten = move.move === 'record' && move.entry.entry === 'concluded' ? [move.entry] : [];
+            const next = decide(withUnwritten(this.#job, unwritten));
             // QEMU does not change a job that it has concluded: the clean-up needs no other look.
-            if (move.move !== 'record' || move.entry.entry !== 'concluded') return;
-            const next = decide(this.#job);
-            if (next.move === 'settle') await this.#perform(next, qemu);
+            if (next.move === 'settle') await this.#steps.settle(qemu, { leavesQemu: false, unwritten });
+            else await this.#perform(move, qemu);
           });
       } catch (error) {
         if (isUnreachable(error)) {

@@ -2,7 +2,7 @@
  * The entries of a job, in the journal and in memory: the only place where they are written, and the source for
  * watchers. A watcher is a cursor in the log, not a queue: it costs nothing while it does not read, and misses nothing.
  */
-import { advance, allows, begin, hasEnded, IllegalTransition, type Job } from '../../core/job/job.ts';
+import { advance, allows, begin, hasEnded, IllegalTransition, type Job, withUnwritten } from '../../core/job/job.ts';
 import type { Accepted, EntryBody, JournalEntry, RequestMark } from '../../core/job/journal-entry.ts';
 import { type KnownJob, knownOf } from '../../core/job/known-job.ts';
 import { epochSeconds, timestamp } from '../../lib/clock.ts';
@@ -77,7 +77,7 @@ export class JobLog {
 
   /** The job after the entries that are written with the next one, too. */
   get ahead(): Job {
-    return this.#due.reduce((job, body) => advance(job, { revision: job.revision + 1, time: '', ...body }), this.job);
+    return withUnwritten(this.job, this.#due);
   }
 
   /** The same one until there is another entry. */
@@ -155,9 +155,10 @@ export class JobLog {
     return this.#revisions.flatMap(({ entry }) => entry.request ?? []);
   }
 
-  /** Writes an entry. Rejects with IllegalTransition, and without effect, if the job's state does not allow it. */
-  async append(body: EntryBody): Promise<Job> {
+  /** Writes entries at once. Rejects with IllegalTransition, and without effect, if the job's state does not allow them. */
+  async append(body: EntryBody, ...following: readonly EntryBody[]): Promise<Job> {
     return await this.offer(body, {
+      following,
       otherwise: () => {
         throw new IllegalTransition(`${body.entry} of job ${this.job.accepted.job} while ${this.job.state}`);
       },
@@ -177,10 +178,12 @@ export class JobLog {
     body: EntryBody,
     {
       request,
+      following = [],
       still = () => true,
       otherwise,
     }: {
       readonly request?: RequestMark | undefined;
+      readonly following?: readonly EntryBody[];
       readonly still?: (job: Job) => boolean;
       readonly otherwise: () => T;
     },
@@ -189,7 +192,7 @@ export class JobLog {
       const journal = this.#journal;
       const { ahead } = this;
       if (journal === undefined || !allows(ahead, body) || !still(ahead)) return otherwise();
-      await this.#write(journal, [...this.#due, body], request);
+      await this.#write(journal, [...this.#due, body, ...following], request);
       return this.job;
     });
   }

@@ -48,6 +48,16 @@ export function planSettling(job: ConcludedJob, { leavesQemu = false }: { readon
   return steps;
 }
 
+/**
+ * The next steps that are written down as started together: those that the result of none of them changes. The deletion
+ * of a file is decided by all results before it. Each step may be repeated, also one that a crash kept from beginning.
+ */
+export function nextTogether({ steps }: ConcludedJob, plan: Plan): Plan {
+  const left = plan.filter(({ name }) => !['DONE', 'REFUSED'].includes(steps.get(name) ?? ''));
+  const deletes = left.findIndex(({ run }) => run.do === 'delete-image' || run.do === 'remove-file');
+  return left.slice(0, deletes === -1 ? undefined : Math.max(1, deletes));
+}
+
 /** Whether the destination, a file or a device of this host, should be a complete copy, or the guest is on it. */
 function isCopied(job: ConcludedJob): job is ConcludedJob & { accepted: { destination: AcceptedDestination } } {
   const { how, qemuError, deviceOn } = job.concluded;

@@ -9,6 +9,7 @@ import { HeardEnds } from '../../../../src/agent/qemu/heard-ends.ts';
 import type { VirtualMachine } from '../../../../src/agent/qemu/virtual-machine.ts';
 import { BlockJobError, failure } from '../../../../src/core/errors.ts';
 import { FREE } from '../../../../src/core/job/guest-hold.ts';
+import type { JobState } from '../../../../src/core/job/job.ts';
 import type { EntryBody, QemuProcess } from '../../../../src/core/job/journal-entry.ts';
 import type { GuestCommand, QmpCommand } from '../../../../src/core/qemu/commands.ts';
 import type { QemuJob, QemuJobStatus } from '../../../../src/core/qemu/replies.ts';
@@ -133,6 +134,16 @@ async function driven(
   });
   const kept = resources.move();
   return { log, driving, [Symbol.asyncDispose]: async () => await kept.disposeAsync() };
+}
+
+/** What was written down since it came to this state, one word for each entry. */
+function entriesOf(log: JobLog | undefined, since: JobState): readonly string[] {
+  const all = log?.revisions ?? [];
+  return all.slice(all.findIndex(({ job }) => job.state === since) + 1).map(({ entry, job }) => {
+    if (!('step' in entry)) return entry.entry;
+    const state = job.steps.get(entry.step);
+    return state === 'STARTED' ? entry.step : `${entry.step} ${state}`;
+  });
 }
 
 const CLOSE_DESTINATION = ['blockdev-del', 'blockdev-del'];
@@ -301,6 +312,32 @@ describe('a job that runs', () => {
     await looked.promise;
     await job[Symbol.asyncDispose]();
     expect(job.log.job).toMatchObject({ state: 'READY', concluded: undefined });
+  });
+
+  it('begins its clean-up with one write: nothing is done before all its steps are written down', async () => {
+    const writtenWhen: Record<string, readonly string[]> = {};
+    let log: JobLog | undefined;
+    const machine = new Machine((self, { execute }) => {
+      writtenWhen[execute] ??= entriesOf(log, 'PIVOTING');
+      if (execute === 'job-complete') self.conclude(undefined, JOB);
+      if (execute === 'blockdev-del' && self.commands.at(-2) === 'job-dismiss') {
+        throw new Refused(execute, 'GenericError', 'Node is in use');
+      }
+    });
+    await using job = await driven(machine, []);
+    log = job.log;
+    await job.log.append(pivot('NEVER'));
+    await job.driving;
+    const begun = ['concluded', 'sync-destination', 'dismiss-job', 'close-top', 'close-top-file'];
+    expect(writtenWhen).toMatchObject({ 'job-complete': [], 'job-dismiss': begun });
+    expect(entriesOf(log, 'PIVOTING').slice(begun.length)).toEqual([
+      'sync-destination DONE',
+      'dismiss-job DONE',
+      'close-top REFUSED',
+      'close-top-file DONE',
+      'ended',
+    ]);
+    expect(job.log.job.steps.get('close-top')).toBe('REFUSED');
   });
 
   it('continues in QEMU when no driver looks after it any more', async () => {

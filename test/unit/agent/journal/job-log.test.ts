@@ -73,6 +73,20 @@ describe('a job’s log', () => {
     await log.close();
   });
 
+  it('writes several entries at once: all, or none if the state does not allow one of them', async () => {
+    await using dir = await testDir();
+    const log = await JobLog.begin(journalsIn(dir.path), ACCEPTED);
+    const append = vi.spyOn(Journal.prototype, 'append');
+    await expect(log.append(step('first'), RUNNING, RUNNING)).rejects.toThrow(IllegalTransition);
+    expect([log.job.revision, (await onDisk(dir.path)).entries.length]).toEqual([1, 1]);
+    await log.append(step('first'), step('second'));
+    expect(append).toHaveBeenCalledTimes(1);
+    const { entries, job } = await onDisk(dir.path);
+    expect(entries.slice(1)).toMatchObject([{ step: 'first' }, { step: 'second', joined: true }]);
+    expect(log.job).toEqual(job);
+    await log.close();
+  });
+
   it('announces entries of one write in their order, and marks the last one as requested', async () => {
     await using dir = await testDir();
     const journals = journalsIn(dir.path);

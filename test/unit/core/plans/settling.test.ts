@@ -2,8 +2,9 @@
 import { describe, expect, it } from 'vitest';
 import { concludedJob, IllegalTransition } from '../../../../src/core/job/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/job/journal-entry.ts';
-import { planSettling } from '../../../../src/core/plans/settling.ts';
+import { nextTogether, planSettling } from '../../../../src/core/plans/settling.ts';
 import {
+  COMMIT,
   CREATED,
   DATA_FLUSHED,
   DESTINATION,
@@ -150,5 +151,45 @@ describe('a job that deletes the committed images', () => {
     const failure = { reason: 'BUG', text: 'x', metadata: {} } as const;
     const more = [{ entry: 'step-refused', step: 'sync-destination', failure }] as const;
     expect(deletes('ACTIVE_COMMIT', concluded('CONCLUDED', 'DESTINATION', undefined), { more })).toEqual([]);
+  });
+});
+
+describe('the steps that begin together', () => {
+  const failure = { reason: 'BUG', text: 'x', metadata: {} } as const;
+  const next = (...since: readonly EntryBody[]) => {
+    const end = concluded('CONCLUDED', 'SOURCE', 'Operation canceled');
+    const job = concludedJob(jobOf(CREATED, RUNNING, end, ...since));
+    return nextTogether(job, planSettling(job)).map(({ name }) => name);
+  };
+  const DISMISSED: EntryBody = { entry: 'step-done', step: 'dismiss-job' };
+  const CLOSED: EntryBody = { entry: 'step-done', step: `close-${JOB}` };
+  const FILE = `close-${JOB}-file`;
+
+  it('are all in QEMU, and none that removes a file', () => {
+    expect(next()).toEqual(['dismiss-job', `close-${JOB}`, FILE]);
+  });
+
+  it('are those whose result is not known: they are done again', () => {
+    const lost = [
+      { entry: 'step-started', step: FILE },
+      { entry: 'step-unknown', step: FILE, failure },
+    ] as const;
+    for (const last of [[], lost.slice(0, 1), lost]) expect(next(DISMISSED, CLOSED, ...last)).toEqual([FILE]);
+  });
+
+  it('are one at a time if they remove files: the results before decide about each', () => {
+    const end = { ...concluded('CONCLUDED', 'SOURCE', undefined), header: { is: 'NEW' } } as const;
+    const committed = ['/vm/1', '/vm/2'].map((path) => ({ path, device: '7', inode: path, birthTimeNs: '1' }));
+    const accepted = { ...COMMIT, committed, options: { deleteCommitted: true }, handover: HANDOVER };
+    const deleting = (...since: readonly EntryBody[]) => {
+      const job = concludedJob(jobWith(accepted, RUNNING, DATA_FLUSHED, HEADER_FLUSHED, end, ...since));
+      return nextTogether(job, planSettling(job)).map(({ name }) => name);
+    };
+    const all = deleting();
+    const closed = all.map((step) => ({ entry: 'step-done', step }) as const);
+    expect(all).not.toContain('delete-/vm/1');
+    expect(deleting(...closed)).toEqual(['delete-/vm/1']);
+    expect(deleting(...closed, { entry: 'step-done', step: 'delete-/vm/1' })).toEqual(['delete-/vm/2']);
+    expect(deleting(...closed, { entry: 'step-refused', step: 'delete-/vm/1', failure })).toEqual([]);
   });
 });
