@@ -32,6 +32,8 @@ export interface JobStepsOptions {
   readonly observer?: Observer;
   /** The present holders of files. */
   readonly holder: () => Promise<Holders>;
+  /** Called before the guest moves: `holder` will be asked soon. */
+  readonly expectHolder: () => void;
   readonly hold: JobHold;
   /** Called with the progress of a comparison. */
   readonly onVerified?: (bytes: number, ofBytes: number) => void;

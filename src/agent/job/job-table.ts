@@ -10,6 +10,7 @@ import type { Limits } from '../../core/limits.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { inTime } from '../../lib/timer.ts';
 import { refusePivotWithoutRoom } from '../files/room.ts';
+import { expectFileLocks } from '../host/proc.ts';
 import { EndedJob } from '../journal/ended-job.ts';
 import { JobLog, type Journals } from '../journal/job-log.ts';
 import { JobsInMemory } from '../journal/jobs-in-memory.ts';
@@ -171,6 +172,7 @@ export class JobTable {
       machine: () => machines.of(log.job.accepted),
       arrivals: machines.arrivals,
       holder: async () => await holderSince(log.job.accepted.job, machines, () => this.known.later),
+      expectHolder: expectFileLocks,
       holdOf: (machine) => this.#options.holds.of(machine),
       copiesBeside: () => copiesBeside(log.job, this.known.active, machines),
       mayPivot: async (signal) => {

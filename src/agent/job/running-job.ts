@@ -117,9 +117,8 @@ export class RunningJob {
             else await this.#perform(move, qemu);
           });
       } catch (error) {
-        if (isUnreachable(error)) {
-          await this.#wait(true, before);
-        } else {
+        if (isUnreachable(error)) await this.#wait(true, before);
+        else {
           this.#logger.error({ err: error }, 'A move of the job failed; trying again');
           await this.#pause(TRY_AGAIN_MS);
         }
@@ -192,6 +191,7 @@ export class RunningJob {
 
   async #mayPivot(machine: VirtualMachine): Promise<boolean> {
     const [log, identity] = [this.#log.changed.now, machine.identity];
+    this.#options.expectHolder();
     try {
       this.#asked.note({ is: 'destination-found', hasMoved: !(await isFoundByName(this.#job, machine)) });
       await this.#options.mayPivot(this.#stop.signal);

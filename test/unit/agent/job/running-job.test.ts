@@ -104,7 +104,11 @@ class Machine {
 async function driven(
   machine: Machine,
   entries: readonly EntryBody[],
-  { process, mayPivot = async () => undefined }: { process?: QemuProcess; mayPivot?: () => Promise<void> } = {},
+  {
+    process,
+    mayPivot = async () => undefined,
+    expectHolder = () => undefined,
+  }: { process?: QemuProcess; mayPivot?: () => Promise<void>; expectHolder?: () => void } = {},
 ): Promise<AsyncDisposable & { log: JobLog; driving: Promise<void> }> {
   await using resources = new AsyncDisposableStack();
   const dir = resources.use(await testDir());
@@ -122,6 +126,7 @@ async function driven(
     arrivals: new Wake(),
     copiesBeside: () => [],
     holder: async () => async () => await Promise.resolve(undefined),
+    expectHolder,
     mayPivot,
     onBlockJobs: () => undefined,
     onWaits: () => undefined,
@@ -314,6 +319,18 @@ describe('a job that runs', () => {
     expect(job.log.job).toMatchObject({ state: 'READY', concluded: undefined });
   });
 
+  it('says before the guest moves that the users of its old image will be looked for', async () => {
+    const before: string[][] = [];
+    const machine = new Machine((self, { execute }) => {
+      if (execute === 'job-complete') self.conclude(undefined, JOB);
+    });
+    const expectHolder = () => void before.push([...machine.commands]);
+    await using job = await driven(machine, [pivot('NEVER')], { expectHolder });
+    await job.driving;
+    expect(before).toEqual([[]]);
+    expect(machine.commands[0]).toBe('job-complete');
+  });
+
   it('begins its clean-up with one write: nothing is done before all its steps are written down', async () => {
     const writtenWhen: Record<string, readonly string[]> = {};
     let log: JobLog | undefined;
@@ -359,6 +376,7 @@ it('a start whose VM has gone since it was prepared is refused: no step of it is
     arrivals: new Wake(),
     copiesBeside: () => [],
     holder: async () => async () => await Promise.resolve(undefined),
+    expectHolder: () => undefined,
     mayPivot: async () => undefined,
     onBlockJobs: () => undefined,
     onWaits: () => undefined,
