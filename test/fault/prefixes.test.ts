@@ -1,7 +1,7 @@
 /**
  * An agent that finds any beginning of a job's journal, up to any line and to the middle of any line, and QEMU as it
- * was then, as it was just before the next line, as it has become by itself since, or gone: the job ends, its outcome
- * is what QEMU did, and all leftovers are listed.
+ * was then, as it was after each command until the next line, as it has become by itself since, or gone: the job ends,
+ * its outcome is what QEMU did, and all leftovers are listed.
  */
 import { describe, expect, test, vi } from 'vitest';
 import { decodeJournal } from '../../src/agent/journal/journal.ts';
@@ -130,6 +130,12 @@ describe.concurrent.each([...COURSES, ...FAILED_COURSES])('$name', (course) => {
         holds: next.holds,
         world: next.world,
       });
+    }
+    // Several steps may begin with one line.
+    for (const [at, { line, world }] of recording.since.entries()) {
+      const found = prefixes(recording)[line - 1];
+      if (found === undefined) throw new Error(`there is no line ${line}`);
+      await finds(`${found.words}, and command ${at}`, { text: found.text, holds: found.holds, world });
     }
     expect(cases.wrong).toEqual([]);
   });

@@ -8,8 +8,9 @@ import { imageWritten } from '../../core/job/job-facts.ts';
 import type { Concluded, EntryBody } from '../../core/job/journal-entry.ts';
 import { outcomeAtEnd } from '../../core/job/outcome-of.ts';
 import { VERIFY_STEP } from '../../core/job/reuse.ts';
-import type { Action, Step } from '../../core/job/step.ts';
+import type { Action, Plan, Step } from '../../core/job/step.ts';
 import { nextTogether, planSettling } from '../../core/plans/settling.ts';
+import { startedTogether } from '../../core/plans/steps.ts';
 import { isLive } from '../../core/qemu/guest-state.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { NotSent } from '../../qmp/errors.ts';
@@ -44,10 +45,6 @@ export interface JobStepsOptions {
   readonly logger: Logger;
 }
 
-function started(step: string): EntryBody {
-  return { entry: 'step-started', step };
-}
-
 export class JobSteps {
   readonly madeIn = new MadeIn();
   readonly #log: JobLog;
@@ -70,12 +67,14 @@ export class JobSteps {
   async begin(qemu: Up): Promise<void> {
     qemu.machine.expect(this.#job.accepted.job);
     try {
-      for (const step of this.#job.accepted.plan) {
-        // `drive` undoes the steps.
-        if (this.#isCancelled) return;
-        const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
-        await this.#write(started(step.name));
-        if (!(await this.#do(step, qemu, how))) return;
+      for (const steps of startedTogether(this.#job.accepted.plan)) {
+        if (!this.#isCancelled) await this.#noteStarted(steps);
+        for (const step of steps) {
+          // `drive` undoes the steps.
+          if (this.#isCancelled) return;
+          const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
+          if (!(await this.#do(step, qemu, how))) return;
+        }
       }
       await this.madeIn[Symbol.asyncDispose]();
     } catch (error) {
@@ -136,8 +135,7 @@ export class JobSteps {
 
   /**
    * Dismisses the job, closes the nodes that nothing uses, and writes down how it ended. `leavesQemu`: QEMU is silent,
-   * so it is not asked for anything, and nothing is deleted. `unwritten`: the entry by which the job has concluded, if
-   * it is to be written with the first steps.
+   * so it is not asked for anything, and nothing is deleted. `unwritten`: how QEMU's job has ended, if nobody knows yet.
    */
   async settle(
     qemu: Presence,
@@ -146,7 +144,7 @@ export class JobSteps {
     let job = concludedJob(withUnwritten(this.#job, unwritten));
     for (let first: readonly EntryBody[] = unwritten; ; first = []) {
       const steps = nextTogether(job, planSettling(job, { leavesQemu }));
-      await this.#write(...first, ...steps.map(({ name }) => started(name)));
+      await this.#noteStarted(steps, first);
       for (const step of steps) {
         await this.#do(step, qemu, performAgain);
         // A node that another client uses stays, and so do those below it. Without an answer: ask again.
@@ -171,10 +169,10 @@ export class JobSteps {
     const [from, to] = [nodes.get(source.node), nodes.get(destination?.node ?? '')];
     const command = from === undefined || to === undefined ? undefined : carryBitmaps(from, to);
     if (command === undefined) return;
-    const name = 'carry-bitmaps';
-    await this.#write(started(name));
-    await this.#do({ name, run: { do: 'qmp', command } }, qemu, perform);
-    if (this.#job.steps.get(name) === 'UNKNOWN') throw new NotSent(name, 'the answer was lost');
+    const step = { name: 'carry-bitmaps', run: { do: 'qmp', command } } as const;
+    await this.#noteStarted([step]);
+    await this.#do(step, qemu, perform);
+    if (this.#job.steps.get(step.name) === 'UNKNOWN') throw new NotSent(step.name, 'the answer was lost');
   }
 
   /** Does a step that is written down as started, and writes down its result; false if it was not done. */
@@ -197,7 +195,9 @@ export class JobSteps {
   }
 
   /** Nothing is done before these entries, and the results of earlier steps, are on disk. */
-  async #write(...[first, ...others]: readonly EntryBody[]): Promise<void> {
+  async #noteStarted(steps: Plan, before: readonly EntryBody[] = []): Promise<void> {
+    const started = steps.map(({ name: step }) => ({ entry: 'step-started', step }) as const);
+    const [first, ...others] = [...before, ...started];
     if (first === undefined) return;
     try {
       await this.#log.append(first, ...others);

@@ -23,10 +23,14 @@ export interface DomainGraph {
 /** QEMU answers in milliseconds; a slower one drains a slow disk, or is stopped. */
 export const QEMU_ANSWERS_MS = 1000;
 
-export async function graphsOf(machines: VirtualMachines): Promise<readonly DomainGraph[]> {
+/** `known`: the present graph of one of them, which is not asked again. */
+export async function graphsOf(
+  machines: VirtualMachines,
+  known?: { readonly machine: VirtualMachine; readonly graph: BlockGraph },
+): Promise<readonly DomainGraph[]> {
   const graphs = machines.all.map(async (machine): Promise<DomainGraph[]> => {
     const { name: domain, socketPath, lastGraph } = machine;
-    const now = await inTime(machine.graph(), QEMU_ANSWERS_MS);
+    const now = machine === known?.machine ? known.graph : await inTime(machine.graph(), QEMU_ANSWERS_MS);
     if (now !== undefined) return [{ domain, socketPath, graph: now, opens: machine.openFiles() }];
     // A hanging QEMU does not delay the others, and still holds its files. One that has ended does not.
     if (await machineHasEnded(machine)) return [];

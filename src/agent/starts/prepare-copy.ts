@@ -29,7 +29,6 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   const how = { topOnly: backing !== undefined, isEncrypted: encryption !== undefined };
   judge(copyUses(disk.chain, { ...how, isNamed: false, sharedBy: undefined }), spec.accept);
   if (encryption !== undefined) await requireSecret(encryption.secretId, site.machine);
-  // The look at all processes of the host takes longest.
   const [{ path, plan: destination, toSet: lacks = [] }, sharedBy] = await Promise.all([
     checkDestination(spec, { top, backing }, site),
     sharedWriter(site),

@@ -7,7 +7,7 @@ import { activeImage, type Site } from './site.ts';
 
 /** As the continuation of a sentence that begins with the image; undefined if none is known. */
 export async function sharedWriter(site: Site): Promise<string | undefined> {
-  const { disk, graph, graphs, machine, identity } = site;
+  const { disk, graph, graphs, machine, writing } = site;
   const top = activeImage(site);
   if (disk.sharesWrites && (await mayShareWrites(machine, disk.qdev)))
     return 'may be written by others, as its device says (share-rw)';
@@ -24,11 +24,19 @@ export async function sharedWriter(site: Site): Promise<string | undefined> {
     graphs.filter(({ socketPath }) => socketPath !== machine.socketPath),
   );
   if (domain !== undefined) return by(domain);
-  // QEMU itself must be known among the processes, or it would count as another writer. Many processes open a device.
-  const pid = identity.isItself ? identity.facts?.process.pid : undefined;
-  if (pid === undefined || !sought.identity.isFile) return undefined;
-  const who = await processHaving(sought, { besides: pid, toWrite: true });
+  const who = await (writing ?? processWriting(site));
   return who && by(who);
+}
+
+/** The process that may write to the active image beside QEMU. The look at all processes of the host takes longest. */
+export async function processWriting({ disk, identity }: Pick<Site, 'disk' | 'identity'>): Promise<string | undefined> {
+  const [top] = disk.chain;
+  // QEMU itself must be known among the processes, or it would count as another writer.
+  const pid = identity.isItself ? identity.facts?.process.pid : undefined;
+  const sought = top === undefined || top.isPart || pid === undefined ? undefined : await soughtAt(top.path);
+  // Many processes open a device.
+  if (pid === undefined || sought?.identity.isFile !== true) return undefined;
+  return await processHaving(sought, { besides: pid, toWrite: true });
 }
 
 function by(who: string): string {

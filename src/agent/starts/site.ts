@@ -32,6 +32,8 @@ export interface Site {
   readonly sourceFile: KnownFile | undefined;
   /** The files that any domain holds cannot be destinations. */
   readonly graphs: readonly DomainGraph[];
+  /** As processWriting, begun before; undefined if it was not. */
+  readonly writing?: Promise<string | undefined>;
   readonly allowed: Allowed;
   /** The running jobs of this host. */
   readonly beside: readonly Job[];
@@ -89,7 +91,7 @@ export function describeSite(
     disk,
     deviceType,
     sourceFile,
-  }: Omit<Site, 'owner' | 'schema' | 'graph' | 'graphs' | 'allowed' | 'beside'>,
+  }: Pick<Site, 'host' | 'machine' | 'identity' | 'disk' | 'deviceType' | 'sourceFile'>,
 ) {
   const active = activeImage({ machine, disk });
   return {

@@ -28,6 +28,7 @@ import { etagOf, plannedJob } from './planned-job.ts';
 import { prepareCommit } from './prepare-commit.ts';
 import { prepareCopy } from './prepare-copy.ts';
 import { preparePull } from './prepare-pull.ts';
+import { processWriting } from './shared-writer.ts';
 import { type Site, sourceOf } from './site.ts';
 
 export interface StartsOptions extends Pick<JobTableOptions, 'machines' | 'mayChange'> {
@@ -138,10 +139,14 @@ export class Starts {
     if (!taken.take(`${machine.socketPath} ${disk.qdev}`)) {
       fail('START_UNDER_WAY', { domain: machine.name, disk: disk.id });
     }
-    const [all, source] = await Promise.all([graphsOf(machines), sourceOf(machine, disk)]);
+    const writing = spec.does === 'copy' ? processWriting({ disk, identity }) : undefined;
+    // Nobody waits for it if the start is refused meanwhile.
+    writing?.catch(() => undefined);
+    const [all, source] = await Promise.all([graphsOf(machines, { machine, graph }), sourceOf(machine, disk)]);
     const graphs = all.map((one) => (may(call, 'read', one.domain) ? one : { ...one, isHidden: true as const }));
     const beside = jobs.known.active.map(({ job }) => job);
-    return { host, owner: owners.own, machine, identity, schema, graph, disk, ...source, graphs, allowed, beside };
+    const found = { machine, identity, schema, graph, disk, ...source, graphs, beside };
+    return { host, owner: owners.own, allowed, ...found, ...(writing && { writing }) };
   }
 
   /** Throws DESTINATION_IN_USE for a file that a job writes, or will write after its preparation. */

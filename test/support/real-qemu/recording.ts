@@ -19,6 +19,8 @@ export interface Recording {
     /** The agent's records of the guests that it held, by the names of the files. */
     readonly holds: ReadonlyMap<string, string>;
   }[];
+  /** The states of the world after each command that followed a line, up to the next line. */
+  readonly since: readonly { readonly line: number; readonly world: SceneMoment }[];
   readonly end: SceneMoment;
 }
 
@@ -29,6 +31,8 @@ export interface Recording {
 export async function record(course: Course, scene: Scene): Promise<Recording> {
   const before = scene.now;
   const lines: Recording['lines'][number][] = [];
+  const since: Recording['since'][number][] = [];
+  let changes = 0;
   const held: { agent?: TestAgent; journal?: string } = {};
   let files = before.files;
   const note = () => {
@@ -38,12 +42,16 @@ export async function record(course: Course, scene: Scene): Promise<Recording> {
     // A start that is undone removes its journal: the journal is read to its end nevertheless.
     if (name !== undefined) held.journal = scene.keep(join(folder, name));
     const texts = held.journal === undefined ? [] : readFileSync(held.journal, 'utf8').split(/(?<=\n)/);
-    for (const text of texts.slice(lines.length)) {
+    const known = lines.length;
+    for (const text of texts.slice(known)) {
       const entry = JSON.parse(text.slice(9)) as JournalEntry;
       files = filesAfter(files, entry, now.files);
       lines.push({ text, entry, world: { qemu: now.qemu, files }, holds: holdsOf(held.agent) });
     }
     files = now.files;
+    if (scene.qemu.changes.length > changes && lines.length === known && known > 0)
+      since.push({ line: known, world: now });
+    changes = scene.qemu.changes.length;
   };
   scene.onCommand = note;
   await using agent = await scene.agent();
@@ -59,7 +67,7 @@ export async function record(course: Course, scene: Scene): Promise<Recording> {
   scene.onCommand = () => undefined;
   const [first] = lines;
   if (first?.entry.entry !== 'accepted') throw new Error('the course has no journal');
-  return { job: first.entry.job, before, lines, end: scene.now };
+  return { job: first.entry.job, before, lines, since, end: scene.now };
 }
 
 function holdsOf(agent: TestAgent | undefined): ReadonlyMap<string, string> {

@@ -63,6 +63,11 @@ it('callers who come together ask QEMU once', async () => {
   expect(new Set(views).size).toBe(1);
 });
 
+it('a start asks its QEMU for all nodes once', async () => {
+  await using here = await site();
+  expect(here.asked(ALL_NODES)).toBe(1);
+});
+
 it('a caller that comes later gets a newer answer', async () => {
   await using here = await site();
   const before = await quiet(here);
