@@ -154,13 +154,15 @@ describe('a job that deletes the committed images', () => {
   });
 });
 
+/** Of a copy that was cancelled before it was READY. */
+function next(...since: readonly EntryBody[]): readonly string[] {
+  const end = concluded('CONCLUDED', 'SOURCE', 'Operation canceled');
+  const job = concludedJob(jobOf(CREATED, RUNNING, end, ...since));
+  return nextTogether(job, planSettling(job)).map(({ name }) => name);
+}
+
 describe('the steps that begin together', () => {
   const failure = { reason: 'BUG', text: 'x', metadata: {} } as const;
-  const next = (...since: readonly EntryBody[]) => {
-    const end = concluded('CONCLUDED', 'SOURCE', 'Operation canceled');
-    const job = concludedJob(jobOf(CREATED, RUNNING, end, ...since));
-    return nextTogether(job, planSettling(job)).map(({ name }) => name);
-  };
   const DISMISSED: EntryBody = { entry: 'step-done', step: 'dismiss-job' };
   const CLOSED: EntryBody = { entry: 'step-done', step: `close-${JOB}` };
   const FILE = `close-${JOB}-file`;
