@@ -8,7 +8,8 @@
  */
 import type { Logger } from 'pino';
 import { failure } from '../../core/errors.ts';
-import { type Job, withUnwritten } from '../../core/job/job.ts';
+import type { Job } from '../../core/job/job.ts';
+import { withUnwritten } from '../../core/job/unwritten.ts';
 import { HOLD_LIMIT_MS, isNews, lookAgainMs } from '../../core/moves/circumstances.ts';
 import { type Asking, isForPivot, type Move } from '../../core/moves/moves.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';

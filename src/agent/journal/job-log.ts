@@ -2,9 +2,10 @@
  * The entries of a job, in the journal and in memory: the only place where they are written, and the source for
  * watchers. A watcher is a cursor in the log, not a queue: it costs nothing while it does not read, and misses nothing.
  */
-import { advance, allows, begin, hasEnded, IllegalTransition, type Job, withUnwritten } from '../../core/job/job.ts';
+import { advance, allows, begin, hasEnded, IllegalTransition, type Job } from '../../core/job/job.ts';
 import type { Accepted, EntryBody, JournalEntry, RequestMark } from '../../core/job/journal-entry.ts';
 import { type KnownJob, knownOf } from '../../core/job/known-job.ts';
+import { withUnwritten } from '../../core/job/unwritten.ts';
 import { epochSeconds, timestamp } from '../../lib/clock.ts';
 import { Lane } from '../../lib/lane.ts';
 import type { Observer } from '../../lib/observer.ts';

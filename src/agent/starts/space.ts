@@ -16,7 +16,7 @@ import {
 import type { SpaceEstimate } from '../../core/job/space-told.ts';
 import type { CopyDestination, CopySource } from '../../core/plans/copy-ends.ts';
 import { lookAt, withOurErrors } from '../files/place.ts';
-import { allocatedBytes, freeBytes } from '../files/room.ts';
+import { allocatedBytes as allocatedNow, freeBytes } from '../files/room.ts';
 import { stat } from '../host/disk-files.ts';
 import type { Site } from './site.ts';
 
@@ -82,7 +82,7 @@ async function restsIn(folder: string, beside: readonly Job[]): Promise<number> 
   const device = String((await stat(folder)).dev);
   const rests = beside.map(async (job) => {
     const file = job.destinationFile;
-    return file?.device === device ? restOfCopy(job, (await allocatedBytes(file)) ?? 0) : 0;
+    return file?.device === device ? restOfCopy(job, (await allocatedNow(file)) ?? 0) : 0;
   });
   return (await Promise.all(rests)).reduce((sum, rest) => sum + rest, 0);
 }

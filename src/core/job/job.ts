@@ -134,11 +134,6 @@ export function advance(job: Job, entry: JournalEntry): Job {
   return changed(copyOf(job), entry);
 }
 
-/** The job after entries that are not written yet. */
-export function withUnwritten(job: Job, bodies: readonly EntryBody[]): Job {
-  return bodies.reduce((before, body) => advance(before, { revision: before.revision + 1, time: '', ...body }), job);
-}
-
 /** A job that nobody else has, so that it can be changed in place. */
 interface OwnCopy extends AnyJob {
   readonly concluded: Job['concluded'];

@@ -23,7 +23,7 @@ export function startJob(name: string, job: string, command: QmpCommand): Step {
 /**
  * The steps of a plan in their order; those of a group are written down as started together. Undoing one that a crash
  * or a failure kept from beginning is harmless. These begin alone: the one that makes a file, because the made file is
- * recorded before QEMU gets its name; a comparison, because its begin says that it was broken off; and the last one,
+ * recorded before QEMU gets its name; a comparison, because its begin says that it was interrupted; and the last one,
  * because QEMU may have the job once it has begun.
  */
 export function startedTogether(plan: Plan): readonly Plan[] {

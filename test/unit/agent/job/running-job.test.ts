@@ -141,7 +141,7 @@ async function driven(
   return { log, driving, [Symbol.asyncDispose]: async () => await kept.disposeAsync() };
 }
 
-/** What was written down since it came to this state, one word for each entry. */
+/** The entries since it came to this state, one word for each. */
 function entriesOf(log: JobLog | undefined, since: JobState): readonly string[] {
   const all = log?.revisions ?? [];
   return all.slice(all.findIndex(({ job }) => job.state === since) + 1).map(({ entry, job }) => {

@@ -381,7 +381,7 @@ describe('the steps of a copy that are written down as started together', () => 
     expect(groups(TO)).toEqual([made, [...OPENS, 'format-destination', 'add-destination'], mirrors]);
   });
 
-  it('are none beside a comparison: its begin alone says that it was broken off', () => {
+  it('do not have a comparison: its begin alone says that it was interrupted', () => {
     const verify = { node: 'base', path: '/vm/base', bytes: 1 };
     const compared = groups({ ...TO, ...AS_IT_IS, verify });
     expect(compared).toEqual([[...OPENS, 'add-destination'], [VERIFY_STEP], ['start-mirror']]);
