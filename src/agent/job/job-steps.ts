@@ -11,7 +11,6 @@ import { VERIFY_STEP } from '../../core/job/reuse.ts';
 import type { Action, Plan, Step } from '../../core/job/step.ts';
 import { withUnwritten } from '../../core/job/unwritten.ts';
 import { nextTogether, planSettling } from '../../core/plans/settling.ts';
-import { startedTogether } from '../../core/plans/steps.ts';
 import { isLive } from '../../core/qemu/guest-state.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { NotSent } from '../../qmp/errors.ts';
@@ -68,14 +67,12 @@ export class JobSteps {
   async begin(qemu: Up): Promise<void> {
     qemu.machine.expect(this.#job.accepted.job);
     try {
-      for (const steps of startedTogether(this.#job.accepted.plan)) {
-        if (!this.#isCancelled) await this.#noteStarted(steps);
-        for (const step of steps) {
-          // `drive` undoes the steps.
-          if (this.#isCancelled) return;
-          const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
-          if (!(await this.#do(step, qemu, how))) return;
-        }
+      for (const step of this.#job.accepted.plan) {
+        // `drive` undoes the steps.
+        if (this.#isCancelled) return;
+        const how = step.holdsGuest === undefined ? perform : this.#performHeld.bind(this);
+        await this.#noteStarted([step]);
+        if (!(await this.#do(step, qemu, how))) return;
       }
       await this.madeIn[Symbol.asyncDispose]();
     } catch (error) {

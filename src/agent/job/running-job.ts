@@ -174,8 +174,7 @@ export class RunningJob {
       case 'command':
         return await this.#command(move, machine);
       case 'hold-guest':
-        await this.#refusalOf(async () => await this.#hold.hold(move.because, machine));
-        return;
+        return void (await this.#refusalOf(async () => await this.#hold.hold(move.because, machine)));
       case 'release-guest':
         // They may have changed by the next time.
         this.#asked.note({ is: 'forgotten', asking: 'bitmaps' });

@@ -191,8 +191,7 @@ export class JobLog {
   ): Promise<Job | T> {
     return await this.#lane.run(async () => {
       const journal = this.#journal;
-      const { ahead } = this;
-      if (journal === undefined || !allows(ahead, body) || !still(ahead)) return otherwise();
+      if (journal === undefined || !allows(this.ahead, body) || !still(this.ahead)) return otherwise();
       await this.#write(journal, [...this.#due, body, ...following], request);
       return this.job;
     });

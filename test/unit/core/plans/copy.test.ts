@@ -2,10 +2,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { backingNamesOf, isJobId, namesOf } from '../../../../src/core/job/names.ts';
-import { VERIFY_STEP } from '../../../../src/core/job/reuse.ts';
 import { nodesOf, planCopy } from '../../../../src/core/plans/copy.ts';
 import type { Backing, CopyDestination, CopySource } from '../../../../src/core/plans/copy-ends.ts';
-import { startedTogether } from '../../../../src/core/plans/steps.ts';
 import { DESTINATION, JOB, OPTIONS } from '../stories.ts';
 
 const FROM: CopySource = {
@@ -366,24 +364,5 @@ describe('names in QEMU', () => {
         },
       ),
     );
-  });
-});
-
-describe('the steps of a copy that are written down as started together', () => {
-  const groups = (destination: CopyDestination) =>
-    startedTogether(planCopy(JOB, FROM, destination, OPTIONS)).map((steps) => steps.map(({ name }) => name));
-  const OPENS = ['add-destination-file', 'prove-destination'];
-
-  it('are those between the file, which is recorded before QEMU gets its name, and the mirror', () => {
-    const made = ['create-destination'];
-    const mirrors = ['start-mirror'];
-    expect(groups(RAW)).toEqual([made, [...OPENS, 'add-destination'], mirrors]);
-    expect(groups(TO)).toEqual([made, [...OPENS, 'format-destination', 'add-destination'], mirrors]);
-  });
-
-  it('do not have a comparison: its begin alone says that it was interrupted', () => {
-    const verify = { node: 'base', path: '/vm/base', bytes: 1 };
-    const compared = groups({ ...TO, ...AS_IT_IS, verify });
-    expect(compared).toEqual([[...OPENS, 'add-destination'], [VERIFY_STEP], ['start-mirror']]);
   });
 });

@@ -154,7 +154,7 @@ describe('a job that deletes the committed images', () => {
   });
 });
 
-/** Of a copy that was cancelled before it was READY. */
+/** The steps of a copy that was cancelled before it was READY. */
 function next(...since: readonly EntryBody[]): readonly string[] {
   const end = concluded('CONCLUDED', 'SOURCE', 'Operation canceled');
   const job = concludedJob(jobOf(CREATED, RUNNING, end, ...since));
