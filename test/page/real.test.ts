@@ -71,7 +71,10 @@ describe.skipIf(needs('browser', 'qemu'))('the page of a real service', () => {
     await shown.shows(`${site.top} the running guest has left it`, '.facts');
     await shown.shows(/QEMU.s block graph/, '.evidence');
     const { revision } = await site.service.getInfo(job.id);
-    expect(await shown.texts('table.journal tbody tr')).toHaveLength(Number(revision));
+    await eventually('all entries', async () => {
+      const rows = await shown.texts('table.journal tbody tr');
+      return rows.length === Number(revision) || undefined;
+    });
 
     await shown.page.goto(`${site.url}#/`);
     await shown.shows('No job is running.');
