@@ -59,6 +59,9 @@ export class Wake {
   }
 }
 
+/** One for all: an AbortController without a reason makes an error with its stack each time. */
+const OVER = new Error('the wait is over');
+
 export class LinkedAbort implements Disposable {
   readonly #controller = new AbortController();
   readonly signal: AbortSignal;
@@ -68,6 +71,6 @@ export class LinkedAbort implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#controller.abort();
+    this.#controller.abort(OVER);
   }
 }
