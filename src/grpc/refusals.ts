@@ -30,6 +30,8 @@ export class Refusals implements Disposable {
   readonly #log: Logger;
   readonly #periodMs: number;
   readonly #periods = new Map<string, Period>();
+  /** After the end: the lines that may still be written. No timer begins then, because it would keep the process alive. */
+  #lastLines: number | undefined;
 
   constructor(log: Logger, periodMs = PERIOD_MS) {
     this.#log = log;
@@ -38,6 +40,11 @@ export class Refusals implements Disposable {
 
   /** Writes the line, or counts it. */
   note({ who, reason }: RefusedCaller, write: () => void): void {
+    if (this.#lastLines !== undefined) {
+      if (this.#lastLines > 0) write();
+      this.#lastLines -= 1;
+      return;
+    }
     const key = this.#periods.has(who) || this.#periods.size < MOST_CALLERS ? who : OTHERS;
     const period = this.#periods.get(key) ?? this.#begin(key);
     period.count += 1;
@@ -64,8 +71,9 @@ export class Refusals implements Disposable {
     this.#log.info({ who, more, seconds, reasons: Object.fromEntries(period.beyond) }, 'audit: more were refused');
   }
 
-  /** Logs its counts. */
+  /** Logs its counts. A connection that is broken at the end may be refused after it. */
   [Symbol.dispose](): void {
+    this.#lastLines ??= MOST_LINES;
     for (const who of this.#periods.keys()) this.#sumUp(who);
   }
 }

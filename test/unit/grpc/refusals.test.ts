@@ -73,4 +73,11 @@ describe('refusals in the log', () => {
     expect(lines.at(-1)).toMatchObject({ more: 1 });
     expect(vi.getTimerCount()).toBe(0);
   });
+
+  it('do not keep the process alive if they come after the end, as those of broken handshakes do', () => {
+    refusals[Symbol.dispose]();
+    for (let n = 0; n < 1000; n += 1) note(`caller ${n}`);
+    expect(lines).toHaveLength(10);
+    expect(vi.getTimerCount()).toBe(0);
+  });
 });
