@@ -58,9 +58,10 @@ it('callers who come together ask QEMU once', async () => {
   await using here = await site();
   const before = await quiet(here);
   const views = await Promise.all(Array.from({ length: 100 }, here.getInfo));
-  expect(here.asked() - before).toBeLessThanOrEqual(5);
-  // One object, so that it is encoded once.
-  expect(new Set(views).size).toBe(1);
+  const asked = here.asked() - before;
+  expect(asked).toBeLessThanOrEqual(5);
+  // One object for each answer, so that it is encoded once. The first may be the answer to an earlier question.
+  expect(new Set(views).size).toBeLessThanOrEqual(asked + 1);
 });
 
 it('a start asks its QEMU for all nodes once', async () => {
