@@ -112,7 +112,7 @@ export class RunningJob {
         else
           await this.#urgent.beside(qemu.is === 'up' ? qemu.machine : undefined, async () => {
             const unwritten = move.move === 'record' && move.entry.entry === 'concluded' ? [move.entry] : [];
-            const next = decide(withUnwritten(this.#job, unwritten));
+            const next = unwritten.length === 0 ? move : decide(withUnwritten(this.#job, unwritten));
             // QEMU does not change a job that it has concluded: the clean-up needs no other look.
             if (next.move === 'settle') await this.#steps.settle(qemu, { leavesQemu: false, unwritten });
             else await this.#perform(move, qemu);
