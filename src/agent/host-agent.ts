@@ -92,7 +92,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
     this.#jobs = new JobTable({ ...options, progresses: this.#progresses, onRefused });
     const active = () => this.#jobs.known.active;
     this.#space = new SpaceWatch({ active, machines: options.machines, logger: options.logger });
-    this.#sampler = new Sampler({ ...options, progresses: this.#progresses, active: () => this.#jobs.known.active });
+    this.#sampler = new Sampler({ ...options, progresses: this.#progresses, active });
     this.#views = new JobViews(options.machines, this.#progresses, this.#jobs);
     this.#whose = new WhoseJobs(options.owners, this.#jobs);
     this.#starts = new Starts({ ...options, jobs: this.#jobs });

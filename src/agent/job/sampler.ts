@@ -5,6 +5,7 @@
 import type { Logger } from 'pino';
 import { isVerdictNews, type Point } from '../../core/job/convergence.ts';
 import type { Job } from '../../core/job/job.ts';
+import { isInQemu } from '../../core/job/job-facts.ts';
 import type { QemuBlockDevice } from '../../core/qemu/block-replies.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { isUnreachable } from '../qemu/failures.ts';
@@ -35,7 +36,7 @@ export class Sampler {
   sample(): void {
     const jobs = new Map<VirtualMachine, JobLog[]>();
     for (const log of this.#options.active()) {
-      const machine = isUnderWay(log.job) ? this.#options.machines.of(log.job.accepted) : undefined;
+      const machine = isInQemu(log.job) ? this.#options.machines.of(log.job.accepted) : undefined;
       if (machine?.identity === undefined || this.#asked.has(machine)) continue;
       jobs.set(machine, [...(jobs.get(machine) ?? []), log]);
     }
@@ -64,12 +65,8 @@ export class Sampler {
     const sinceMs = performance.now() - (this.#toldMs.get(log) ?? -Infinity);
     if (verdict === undefined || !isVerdictNews(verdict, job.verdict, { verdicts: job.verdicts, sinceMs })) return;
     this.#toldMs.set(log, performance.now());
-    await log.offer({ entry: 'verdict', ...verdict }, { still: isUnderWay, otherwise: () => undefined });
+    await log.offer({ entry: 'verdict', ...verdict }, { still: isInQemu, otherwise: () => undefined });
   }
-}
-
-function isUnderWay({ state, concluded }: Job): boolean {
-  return state !== 'STARTING' && concluded === undefined;
 }
 
 function windowOf({ accepted, pauseReason }: Job, devices: readonly QemuBlockDevice[]) {

@@ -5,6 +5,7 @@
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import type { Job } from '../../core/job/job.ts';
+import { isInQemu } from '../../core/job/job-facts.ts';
 import { namesOf } from '../../core/job/names.ts';
 import { RESERVE_BYTES } from '../../core/job/space.ts';
 import { spaceNews } from '../../core/moves/space-rows.ts';
@@ -157,8 +158,8 @@ async function freeAt(logs: readonly JobLog[]): Promise<number | undefined> {
 }
 
 /** Copies in QEMU: a start is not paused, and a job that has concluded writes nothing. */
-function isCopying({ accepted, state, concluded }: Job): boolean {
-  return accepted.kind === 'COPY' && state !== 'STARTING' && concluded === undefined;
+function isCopying(job: Job): boolean {
+  return job.accepted.kind === 'COPY' && isInQemu(job);
 }
 
 /** Its file system, or the device or export itself. */

@@ -23,7 +23,8 @@ import {
   withOurErrors,
 } from '../files/place.ts';
 import { refuseSeenOtherwise } from '../files/prove-file.ts';
-import { access, realpath, statfs } from '../host/disk-files.ts';
+import { freeBytes } from '../files/room.ts';
+import { access, realpath } from '../host/disk-files.ts';
 import { expectGreeting } from '../qemu/nbd-greeting.ts';
 import { newFileAccess } from './new-file-access.ts';
 import type { Site } from './site.ts';
@@ -94,9 +95,9 @@ async function newFile(spec: CopySpec, place: Place, from: CopyFrom, site: Site)
   const folder = dirname(place.path);
   const written = takeOver ? place.path : folder;
   await withOurErrors(written, async () => await access(written, constants.W_OK));
-  const { bavail, bsize } = await withOurErrors(place.path, async () => await statfs(folder));
-  if (bavail * bsize < LEAST_FREE_BYTES) {
-    fail('NO_SPACE', { path: place.path, why: `its file system has ${bavail * bsize} bytes left` });
+  const free = await withOurErrors(place.path, async () => await freeBytes(folder));
+  if (free < LEAST_FREE_BYTES) {
+    fail('NO_SPACE', { path: place.path, why: `its file system has ${free} bytes left` });
   }
   const { toSet, ...given } = await newFileAccess(place.path, from.top, site);
   const make = { new: 'FILE', takeOver, ...given } as const;

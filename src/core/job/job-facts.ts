@@ -9,6 +9,11 @@ export function isOverNetwork({ accepted }: Job): boolean {
   return isServed(accepted.destination?.target);
 }
 
+/** Whether QEMU has it, as far as is written: its start is over, and its end is not known. */
+export function isInQemu({ state, concluded }: Pick<Job, 'state' | 'concluded'>): boolean {
+  return state !== 'STARTING' && concluded === undefined;
+}
+
 /** The image that a job writes besides the active one: a copy's destination, or the base of a commit. */
 export function writtenBy({ destination, kind, options }: Accepted): string | undefined {
   return destination?.path ?? (kind === 'PULL' ? undefined : options.basePath);

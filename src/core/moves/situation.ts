@@ -1,6 +1,7 @@
 /** The input of a row of core/next-move: the recorded job, QEMU's state, and the commands that QEMU was asked. */
 
 import type { Job } from '../job/job.ts';
+import { isInQemu } from '../job/job-facts.ts';
 import type { Concluded, EntryBody, PauseReason } from '../job/journal-entry.ts';
 import type { JobState } from '../job/transitions.ts';
 import { conclusion } from './conclusion.ts';
@@ -37,8 +38,7 @@ export function record(entry: EntryBody): Move {
 
 export function situationOf(job: Job, seen: Seen, asked: Asked, refused: QemuRefusals): Situation {
   const { state } = job;
-  const isOpen = state !== 'STARTING' && job.concluded === undefined;
-  return { job, state, seen, asked, refused, unwritten: isOpen ? conclusion(job, seen) : undefined };
+  return { job, state, seen, asked, refused, unwritten: isInQemu(job) ? conclusion(job, seen) : undefined };
 }
 
 export function goingOf(situation: Situation): Going | undefined {
