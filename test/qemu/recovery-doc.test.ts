@@ -186,7 +186,7 @@ describe.skipIf(needs('qemu', 'by-hand'))('the commands of docs/recovery.md', ()
     expect(await shown(held, here)).toEqual({ code: 1, text: '' });
     // As after the death of a service in the hold.
     const vm = { domain: machine.disk.domain, uuid: undefined, socket: '/qmp.sock', process: undefined };
-    const hold = { version: 1, boot: undefined, vm, holders: [], owesCont: true } as const;
+    const hold = { version: 1, boot: undefined, vm, holders: [], owesCont: true, pausedJobs: [] } as const;
     await writeHold(join(site.stateFolder, 'holds'), hold);
     expect(await shown(held, here)).toEqual({ code: 0, text: contains('"owesCont":true') });
     await machine.qemu.admin.execute('stop');

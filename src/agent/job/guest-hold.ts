@@ -16,22 +16,13 @@ import {
   withoutHolder,
 } from '../../core/job/guest-hold.ts';
 import { HOLD_LIMIT_MS } from '../../core/moves/circumstances.ts';
-import type { GuestCommand } from '../../core/qemu/commands.ts';
 import { guestStateOf, isLive } from '../../core/qemu/guest-state.ts';
 import { Lane } from '../../lib/lane.ts';
 import { NotSent, OutcomeUnknown, Refused } from '../../qmp/errors.ts';
 import { type HoldRecord, WrittenHold } from '../journal/written-hold.ts';
 import { isUnreachable } from '../qemu/failures.ts';
-
-/** The VM, as a hold needs it. */
-export interface Holdable {
-  /** Undefined while QEMU cannot be asked; the hold is called when it can. */
-  readonly identity: unknown;
-  runState(): Promise<string>;
-  /** `atTurn` is called when the command is about to be sent, possibly after a wait: is it still wanted? */
-  steer(command: GuestCommand, atTurn: () => boolean): Promise<void>;
-  onEvent(listener: (event: { readonly event: string }) => void): void;
-}
+import { HeldJobs } from './held-jobs.ts';
+import type { Holdable } from './holdable.ts';
 
 export interface GuestHoldOptions {
   readonly machine: Holdable;
@@ -49,6 +40,7 @@ export class GuestHold {
   readonly #lane = new Lane();
   readonly #limits = new Map<string, NodeJS.Timeout>();
   readonly #hold: WrittenHold;
+  readonly #jobs: HeldJobs;
   #retry: NodeJS.Timeout | undefined;
   /** Our `stop` that QEMU may still have to do. */
   #stop: Stop | undefined;
@@ -59,6 +51,7 @@ export class GuestHold {
   constructor(options: GuestHoldOptions) {
     this.#options = options;
     this.#hold = new WrittenHold(options.record, options.logger);
+    this.#jobs = new HeldJobs(options.machine.standstill, this.#hold, options.logger);
     options.machine.onEvent(({ event }) => this.#heard(event));
   }
 
@@ -93,7 +86,7 @@ export class GuestHold {
       try {
         await write();
         this.#limit(job);
-        if (sends) await this.#sendStop(isOwed, write);
+        if (sends) await this.#jobs.stand(async () => await this.#sendStop(isOwed, write));
       } finally {
         if (this.#stop?.is === 'BEING_WRITTEN_DOWN') this.#answered(false);
         // Counted from the time when the guest could be resumed again.
@@ -167,6 +160,7 @@ export class GuestHold {
   }
 
   async #keep(isKept: (job: string) => boolean): Promise<void> {
+    await this.#jobs.goOn();
     const before = this.#hold.now;
     const gone = before.holders.map(({ job }) => job).filter((job) => !isKept(job));
     for (const job of gone) {

@@ -54,7 +54,7 @@ export class GuestHolds {
       held?.boot === undefined || boot === undefined || held.boot === boot;
     const left = (files ?? []).filter(isOfThisBoot).map(({ name, held }): KnownHold => {
       // An unreadable file still proves that there was a hold.
-      const hold = held === undefined ? { holders: [], owesCont: true } : both(FREE, held);
+      const hold = held === undefined ? { ...FREE, owesCont: true } : both(FREE, held);
       return { vm: held?.vm, hold, files: [name] };
     });
     const told = new Set(left.flatMap(({ hold }) => hold.holders.map(({ job }) => job)));
@@ -165,6 +165,7 @@ function heldIn({ job: { accepted, createTime: since } }: JobLog | EndedJob, boo
     vm: { domain: accepted.domain, uuid: accepted.domainUuid, socket: undefined, process: accepted.process },
     holders: [{ job: accepted.job, because: 'its journal says so', since }],
     owesCont: true,
+    pausedJobs: [],
   };
 }
 

@@ -64,7 +64,8 @@ async function readHold(path: string): Promise<HeldGuest | undefined> {
     // A file may be of another version: an older or a newer service wrote it.
     const version: number = read.version;
     const isWhole = version === 1 && Array.isArray(read.holders) && typeof read.vm.domain === 'string';
-    return isWhole ? read : undefined;
+    // Absent in the file of a service that did not pause jobs.
+    return isWhole ? { ...read, pausedJobs: Array.isArray(read.pausedJobs) ? read.pausedJobs : [] } : undefined;
   } catch {
     return undefined;
   }

@@ -58,6 +58,15 @@ export class WrittenHold {
     if (this.now.owesCont !== owesCont) this.become({ ...this.now, owesCont });
   }
 
+  /** Returns when it is on disk that these jobs of QEMU are paused. */
+  async pauses(pausedJobs: readonly string[]): Promise<void> {
+    const record = this.#record();
+    await this.#lane.run(async () => {
+      record.hold = { ...record.hold, pausedJobs };
+      await this.#save(record, record.hold);
+    });
+  }
+
   /** Returns when it is on disk that the job holds the guest, and that a `cont` is owed, if one is by then. */
   async add(by: Omit<Holder, 'since'>, isOwed: () => boolean): Promise<void> {
     const holder = { ...by, since: timestamp() };

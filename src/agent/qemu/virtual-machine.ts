@@ -9,7 +9,7 @@ import { type QemuBlockJob, type QemuJob, readBlockJobs, readJobs, readRunState 
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { Wake } from '../../lib/wake.ts';
 import type { Budget } from '../../qmp/budget.ts';
-import { Disconnected, NotSent, type QmpError } from '../../qmp/errors.ts';
+import { Disconnected, NotSent } from '../../qmp/errors.ts';
 import { type ExecuteOptions, Monitor, type QmpEvent } from '../../qmp/monitor.ts';
 import { type OpenFiles, openFilesOf } from '../host/open-files.ts';
 import { failureFrom } from './failures.ts';
@@ -20,6 +20,7 @@ import { type Identity, identifyMachine } from './identity.ts';
 import { JobsHere } from './jobs-here.ts';
 import { Neighbour } from './neighbour.ts';
 import { Silence } from './silence.ts';
+import { Standstill } from './standstill.ts';
 import { WhyPaused } from './why-paused.ts';
 
 export interface VirtualMachineOptions {
@@ -41,6 +42,7 @@ export class VirtualMachine {
   readonly wake = new Wake();
   readonly heardEnds = new HeardEnds();
   readonly silence = new Silence();
+  readonly standstill = new Standstill(this);
   readonly #whyPaused = new WhyPaused();
   readonly socketPath: string;
   readonly neighbour: Neighbour;
@@ -78,7 +80,10 @@ export class VirtualMachine {
     this.#monitor.onState((state) => {
       this.#identity = undefined;
       this.#jobsHere = new JobsHere();
-      if (state.is === 'disconnected') this.#disconnected(state.error);
+      const lost = state.is === 'disconnected' ? state.error : undefined;
+      if (lost !== undefined) this.#trouble = lost.message;
+      // The reason may have been a lack of room for it.
+      if (lost instanceof Disconnected && lost.why === 'too-much') this.#lastGraph = undefined;
       if (state.is !== 'connected') return this.wake.notify();
       this.#trouble = 'it has not sent its identity yet';
       this.#identify(state.generation, onUp).catch((error: unknown) => {
@@ -91,12 +96,6 @@ export class VirtualMachine {
 
   start(): void {
     this.#monitor.start();
-  }
-
-  #disconnected(error: QmpError): void {
-    this.#trouble = error.message;
-    // The reason may have been a lack of room for it.
-    if (error instanceof Disconnected && error.why === 'too-much') this.#lastGraph = undefined;
   }
 
   get name(): string {
@@ -169,8 +168,8 @@ export class VirtualMachine {
   }
 
   async #ask(command: QmpCommand | GuestCommand, options: ExecuteOptions = {}): Promise<unknown> {
-    const execute = async () => await this.#monitor.execute(command, options);
-    return await this.#during(command, async () => await this.silence.during(execute));
+    const execute = async () => await this.silence.during(async () => await this.#monitor.execute(command, options));
+    return await this.#during(command, execute);
   }
 
   async #during<T>({ execute: command }: QmpCommand | GuestCommand, ask: () => Promise<T>): Promise<T> {
@@ -201,7 +200,8 @@ export class VirtualMachine {
   }
 
   async blockJobs(): Promise<readonly QemuBlockJob[]> {
-    return await this.#whyPaused.of(async () => readBlockJobs(await this.execute({ execute: 'query-block-jobs' })));
+    const ask = async () => readBlockJobs(await this.execute({ execute: 'query-block-jobs' }));
+    return this.standstill.unseenIn(await this.#whyPaused.of(ask));
   }
 
   async blockDevices(): Promise<readonly QemuBlockDevice[]> {

@@ -22,12 +22,14 @@ export interface Hold {
   readonly holders: readonly Holder[];
   /** The guest is stopped by our `stop`, or may be: a service that finds this without a holder resumes it. */
   readonly owesCont: boolean;
+  /** QEMU's jobs that are paused for our `stop`, or may be: a service that finds this resumes them. */
+  readonly pausedJobs: readonly string[];
 }
 
-export const FREE: Hold = { holders: [], owesCont: false };
+export const FREE: Hold = { holders: [], owesCont: false, pausedJobs: [] };
 
-export function isFree({ holders, owesCont }: Hold): boolean {
-  return holders.length === 0 && !owesCont;
+export function isFree({ holders, owesCont, pausedJobs }: Hold): boolean {
+  return holders.length === 0 && !owesCont && pausedJobs.length === 0;
 }
 
 /** A `stop` of ours, until QEMU certainly has nothing more to do for it. */
@@ -64,19 +66,23 @@ export function owesAfter({ owed, stopped }: Stop): boolean {
   return owed || stopped;
 }
 
-export function withHolder({ holders, owesCont }: Hold, holder: Holder): Hold {
-  return { holders: [...holders.filter(({ job }) => job !== holder.job), holder], owesCont };
+export function withHolder(hold: Hold, holder: Holder): Hold {
+  return { ...hold, holders: [...hold.holders.filter(({ job }) => job !== holder.job), holder] };
 }
 
-export function withoutHolder({ holders, owesCont }: Hold, job: string): Hold {
-  return { holders: holders.filter((holder) => holder.job !== job), owesCont };
+export function withoutHolder(hold: Hold, job: string): Hold {
+  return { ...hold, holders: hold.holders.filter((holder) => holder.job !== job) };
 }
 
-/** The union of two records of one VM: no holder is lost, and no owed `cont`. */
+/** The union of two records of one VM: no holder is lost, no owed `cont`, and no paused job. */
 export function both(one: Hold, other: Hold): Hold {
   const jobs = new Set(one.holders.map(({ job }) => job));
   const more = other.holders.filter(({ job }) => !jobs.has(job));
-  return { holders: [...one.holders, ...more], owesCont: one.owesCont || other.owesCont };
+  return {
+    holders: [...one.holders, ...more],
+    owesCont: one.owesCont || other.owesCont,
+    pausedJobs: [...new Set([...one.pausedJobs, ...other.pausedJobs])],
+  };
 }
 
 /**

@@ -5,8 +5,11 @@ import { FORCE_AGAIN_MS, type Memory } from './memory.ts';
 import type { Asked, Asking, Circumstance, QemuRefusals } from './moves.ts';
 import { underWayMs } from './pace.ts';
 
-/** A start takes milliseconds; a guest that never stops writing is paused for its pivot. */
+/** A start takes milliseconds; a guest that never stops writing is paused for its pivot, which takes up to seconds. */
 const OVERDUE_MS: Partial<Record<Job['state'], number>> = { STARTING: 1000, PIVOTING: 30_000 };
+/** A pivot that has next to nothing left needs a pause of milliseconds: it is not waited for as long. */
+const LINGERS_MS = 3000;
+const NEXT_TO_NOTHING_MS = 1000;
 /** The guest's own time-out for its disk is 30 seconds and more. */
 export const HOLD_LIMIT_MS = 5000;
 /** A hold ends by itself at its limit, and QEMU answers at once: after this time it waits for storage that hangs. */
@@ -71,7 +74,7 @@ export function askedNow(
   const is: Readonly<Record<Circumstance, boolean>> = {
     timeIsUp: leftMs <= 0,
     pauseLasts: pauseLasts(memory, nowMs),
-    overdue: nowMs - memory.stateSinceMs > (OVERDUE_MS[job.state] ?? Infinity),
+    overdue: isOverdue(memory, nowMs),
     heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
     givenUp:
       (isForced(job) || job.giveUpRequested) && nowMs - Math.max(memory.heardAtMs, memory.intentAtMs) > GIVE_UP_MS,
@@ -94,6 +97,14 @@ function namesIn<N extends string>(is: Readonly<Record<N, boolean>>): readonly N
   const names: N[] = [];
   for (const name in is) if (is[name]) names.push(name);
   return names;
+}
+
+function isOverdue(memory: Memory, nowMs: number): boolean {
+  const lastsMs = nowMs - memory.stateSinceMs;
+  if (lastsMs > (OVERDUE_MS[memory.job.state] ?? Infinity)) return true;
+  // If nothing at all is left, and nothing is copied, it waits for storage, and a pause would not help.
+  const isLeftLittle = memory.pace.stillSinceMs === undefined && (underWay(memory) ?? Infinity) <= NEXT_TO_NOTHING_MS;
+  return memory.job.state === 'PIVOTING' && memory.asked.has('complete') && lastsMs > LINGERS_MS && isLeftLittle;
 }
 
 function waitsFarTooLong(memory: Memory, nowMs: number, { silentMs, isUnderWay }: Heard): boolean {

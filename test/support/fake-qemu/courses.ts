@@ -52,8 +52,9 @@ function commit(top: string, ...flags: readonly CommitFlag[]): Course['start'] {
 const [ADD, DELETE, MIRROR] = ['blockdev-add', 'blockdev-del', 'blockdev-mirror'] as const;
 const RAW = [ADD, ADD, MIRROR];
 const QCOW2 = [ADD, 'blockdev-create', 'job-dismiss', ADD, MIRROR];
-/** The guest is paused when all open writes are done. */
+/** The guest is paused when all open writes are done; a copy stands still meanwhile. */
 const HELD = ['transaction', 'stop'];
+const HELD_WITH_COPY = ['transaction', 'job-pause', 'stop', 'job-resume'];
 const CHANGED = ['block-job-set-speed', 'job-pause', 'job-resume'];
 /** After each end of a copy: the job, and the nodes of one of the two sides. */
 const CLOSED = ['job-dismiss', DELETE, DELETE];
@@ -107,7 +108,7 @@ export const COURSES: readonly Course[] = [
     scene: { bus: 'nvme' },
     start: copy({ format: 'RAW', onReady: 'PIVOT' }),
     does: 'becomeReady',
-    commands: [...RAW, ...HELD, 'job-complete', 'cont', ...LEFT],
+    commands: [...RAW, ...HELD_WITH_COPY, 'job-complete', 'cont', ...LEFT],
   },
   {
     name: 'a copy that finishes by on_ready',
@@ -161,7 +162,7 @@ export const COURSES: readonly Course[] = [
     name: 'a blocking copy, cancelled',
     start: copy({ format: 'RAW', writeMode: 'BLOCKING' }),
     end: {},
-    commands: [ADD, ADD, ...HELD, MIRROR, 'cont', ...HELD, 'job-cancel', 'cont', ...CLOSED],
+    commands: [ADD, ADD, ...HELD, MIRROR, 'cont', ...HELD_WITH_COPY, 'job-cancel', 'cont', ...CLOSED],
   },
   {
     name: 'Rebase with SHALLOW: a copy over the image below, and its pivot',

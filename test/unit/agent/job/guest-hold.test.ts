@@ -4,17 +4,42 @@
  */
 import * as fc from 'fast-check';
 import { pino } from 'pino';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { GuestHold } from '../../../../src/agent/job/guest-hold.ts';
 import type { HoldRecord } from '../../../../src/agent/journal/written-hold.ts';
+import { Standstill } from '../../../../src/agent/qemu/standstill.ts';
 import { FREE, type Hold } from '../../../../src/core/job/guest-hold.ts';
-import type { GuestCommand } from '../../../../src/core/qemu/commands.ts';
+import type { GuestCommand, QmpCommand } from '../../../../src/core/qemu/commands.ts';
+import type { QemuJob } from '../../../../src/core/qemu/replies.ts';
+import { Wake } from '../../../../src/lib/wake.ts';
 import { NotSent, OutcomeUnknown, Refused } from '../../../../src/qmp/errors.ts';
 
 const logger = pino({ level: 'silent' });
 const NEVER = new Promise<never>(() => undefined);
 
 type Who = 'us' | 'others';
+
+/** A copy that pivots, or that another client has paused. */
+class Copy {
+  readonly wake = new Wake();
+  status: 'ready' | 'standby' | 'concluded' = 'ready';
+  readonly told: string[] = [];
+
+  async jobs(): Promise<QemuJob[]> {
+    const { status } = this;
+    return await Promise.resolve([
+      { id: 'copy', type: 'mirror', status, error: undefined, currentBytes: 0, endBytes: 1 },
+    ]);
+  }
+
+  async execute({ execute }: QmpCommand): Promise<unknown> {
+    this.told.push(execute);
+    const [from, to] = execute === 'job-pause' ? (['ready', 'standby'] as const) : (['standby', 'ready'] as const);
+    if (this.status !== from) throw new Refused(execute, 'GenericError', `the job is ${this.status}`);
+    this.status = to;
+    return await Promise.resolve({});
+  }
+}
 
 /** A guest, as QEMU since 9.0 treats it; before, `stop` leaves one that sleeps as it is. */
 class Guest {
@@ -23,6 +48,10 @@ class Guest {
   stoppedBy: Who | undefined;
   readonly identity = {};
   readonly sent: string[] = [];
+  /** How often a job could have ended inside our `stop`. */
+  aborts = 0;
+  readonly copy = new Copy();
+  readonly standstill = new Standstill(this.copy);
   readonly isOld: boolean;
   /** The state to which `cont` leads. */
   #before = 'running';
@@ -39,7 +68,10 @@ class Guest {
   }
 
   execute(command: 'stop' | 'cont', who: Who): void {
-    if (who === 'us') this.sent.push(command);
+    if (who === 'us') {
+      if (command === 'stop' && this.copy.status === 'ready') this.aborts += 1;
+      this.sent.push(command);
+    }
     const stops = this.state === 'running' || (this.state === 'suspended' && !this.isOld);
     if (command === 'stop' && stops) this.#become('paused', who, 'STOP');
     const goesOn = this.state === 'paused' || this.state === 'prelaunch';
@@ -93,7 +125,11 @@ function holdOf(guest: Guest, disk = new Disk(), { isSame = true, limitMs = 60_0
 
 /** QEMU hangs: it answers when it no longer does, one command after the other. */
 function silentFrom(guest: Guest) {
-  const [steer, runState] = [guest.steer.bind(guest), guest.runState.bind(guest)];
+  const [steer, runState, execute] = [
+    guest.steer.bind(guest),
+    guest.runState.bind(guest),
+    guest.copy.execute.bind(guest.copy),
+  ];
   const late: (() => Promise<unknown>)[] = [];
   guest.steer = async (command, atTurn) => {
     atTurn();
@@ -101,8 +137,14 @@ function silentFrom(guest: Guest) {
     return await Promise.reject(new OutcomeUnknown(command.execute, 'timeout'));
   };
   guest.runState = async () => await Promise.reject(new OutcomeUnknown('query-status', 'timeout'));
+  guest.copy.execute = async (command) => {
+    if (late.length === 0) return await execute(command);
+    late.push(async () => await execute(command));
+    return await Promise.reject(new OutcomeUnknown(command.execute, 'timeout'));
+  };
   return async () => {
     Object.assign(guest, { steer, runState });
+    Object.assign(guest.copy, { execute });
     for (const one of late) await one();
   };
 }
@@ -122,6 +164,60 @@ describe('the hold of a guest', () => {
     expect([guest.state, disk.written]).toEqual(['running', FREE]);
     expect(guest.sent).toEqual(['stop', 'stop', 'cont']);
     await hold.close();
+  });
+
+  it('lets the jobs of its VM stand still during the stop, and go on at once', async () => {
+    const guest = new Guest();
+    const hold = holdOf(guest);
+    const atStop: string[] = [];
+    guest.onEvent(({ event }) => void atStop.push(`${event} ${guest.copy.status}`));
+    await hold.hold('a', 'a test');
+    expect([atStop, guest.copy.status, guest.aborts]).toEqual([['STOP standby'], 'ready', 0]);
+    await hold.release('a');
+    expect(guest.copy.told).toEqual(['job-pause', 'job-resume']);
+    await hold.close();
+  });
+
+  it('leaves a job that another client has paused as it is', async () => {
+    const guest = new Guest();
+    guest.copy.status = 'standby';
+    const hold = holdOf(guest);
+    await hold.hold('a', 'a test');
+    await hold.release('a');
+    expect([guest.copy.status, guest.copy.told]).toEqual(['standby', []]);
+    await hold.close();
+  });
+
+  it('stops no guest whose job does not stand still, and lets the job go on', async () => {
+    const guest = new Guest();
+    vi.spyOn(guest.copy, 'jobs').mockImplementation(async () => {
+      return [{ id: 'copy', type: 'mirror', status: 'ready', error: undefined, currentBytes: 0, endBytes: 1 }];
+    });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const hold = holdOf(guest);
+    const held = hold.hold('a', 'a test').catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(String(await held)).toContain('the block job copy does not stand still');
+    expect([guest.state, guest.sent, guest.copy.told]).toEqual(['running', [], ['job-pause', 'job-resume']]);
+    await hold.release('a');
+    await hold.close();
+  });
+
+  it('of a service that was killed in between is found with its paused jobs, which go on', async () => {
+    const [guest, disk] = [new Guest(), new Disk()];
+    const killed = holdOf(guest, disk);
+    const steer = guest.steer.bind(guest);
+    guest.steer = async () => await NEVER;
+    void killed.hold('a', 'a test');
+    await vi.waitFor(() => expect([guest.copy.status, disk.written.pausedJobs]).toEqual(['standby', ['copy']]));
+    const next = holdOf(Object.assign(guest, { standstill: new Standstill(guest.copy) }), disk);
+    await next.keepOnly((job) => job === 'a');
+    expect(guest.copy.status).toBe('ready');
+    guest.steer = steer;
+    await next.release('a');
+    expect(disk.written).toEqual(FREE);
+    await next.close();
   });
 
   it('that cannot be written down stops nothing', async () => {
@@ -563,7 +659,20 @@ class Run {
         if (hold.owesCont && this.unheard === 'still') this.unheard = undefined;
       },
     };
+    const standstill = new Standstill({
+      wake: new Wake(),
+      jobs: async () => {
+        await this.moment(life);
+        return await guest.copy.jobs();
+      },
+      execute: async (command) => {
+        await this.moment(life);
+        this.#doLate();
+        return await guest.copy.execute(command);
+      },
+    });
     const machine = {
+      standstill,
       onEvent: (listener: (event: { readonly event: string }) => void) =>
         guest.onEvent((event) => (isOurs() && !this.#isDeaf ? listener(event) : undefined)),
       // A caller that waits for a silent QEMU informs the hold when it can.
@@ -689,7 +798,11 @@ describe('whatever the order of two jobs, another client, crashes, lost answers 
           await life;
         })();
         await at.waitFor(Promise.all([others, lives]));
-        const { stoppedBy, state } = run.guest;
+        const { stoppedBy, state, copy, aborts } = run.guest;
+        expect([aborts, copy.status], 'a copy stands still at each stop, and nobody else has paused it').toEqual([
+          0,
+          'ready',
+        ]);
         expect(run.unheard === 'for ever' || state !== 'paused' || stoppedBy !== 'us', 'paused by us alone').toBe(true);
         if (!run.isTheirs || run.isAmbiguous || run.isSameInstant) return;
         theirs += 1;

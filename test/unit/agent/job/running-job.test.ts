@@ -24,6 +24,7 @@ class Machine {
   readonly wake = new Wake();
   readonly silence = { ms: 0 };
   readonly heardEnds = new HeardEnds();
+  readonly standstill = { begin: async () => undefined, end: async () => undefined };
   identity: Readonly<Record<string, unknown>> = { generation: 1 };
   readonly commands: string[] = [];
   status: QemuJobStatus | undefined = 'ready';

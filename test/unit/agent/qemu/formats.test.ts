@@ -1,6 +1,7 @@
 import { pino } from 'pino';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
-import { GuestHold, type Holdable } from '../../../../src/agent/job/guest-hold.ts';
+import { GuestHold } from '../../../../src/agent/job/guest-hold.ts';
+import type { Holdable } from '../../../../src/agent/job/holdable.ts';
 import type { HoldRecord } from '../../../../src/agent/journal/written-hold.ts';
 import { Formats } from '../../../../src/agent/qemu/formats.ts';
 import { FREE } from '../../../../src/core/job/guest-hold.ts';
@@ -157,6 +158,7 @@ it('a held guest is resumed at its limit, and a second later, if a formatting be
   const hears: ((event: { readonly event: string }) => void)[] = [];
   const machine: Holdable = {
     identity: {},
+    standstill: { begin: async () => undefined, end: async () => undefined },
     onEvent: (listener) => void hears.push(listener),
     runState: async () => await Promise.resolve(sent.includes('stop') ? 'paused' : 'running'),
     steer: async (command, atTurn) => {

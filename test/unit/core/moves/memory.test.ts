@@ -256,3 +256,35 @@ describe('a guest that waits for storage', () => {
     expect(asked.is('endsTooLong', pivoting)).toBe(false);
   });
 });
+
+describe('a pivot that finds no moment without dirty data', () => {
+  const pivoting = jobOf(RUNNING, READY, pivot());
+
+  function looked(copiedBytes: number, remainingBytes: number): Happening {
+    const now = seen({ paused: false, ioStatus: 'ok' });
+    if (now.qemu !== 'UP') throw new Error('no QEMU was seen');
+    return { is: 'seen', seen: { ...now, job: { ...present(now.job), status: 'ready', copiedBytes, remainingBytes } } };
+  }
+
+  /** Looks every 500 ms, of a copy of a million bytes a second; the time from the pivot until it is overdue. */
+  function overdueAfterMs(leftBytes: number, copiesBytes = 500_000): number {
+    const asked = new Remembered();
+    asked.note({ is: 'written', job: pivoting, generation: 1 }, { is: 'asked', asking: 'complete' });
+    const since = asked.nowMs;
+    for (let look = 1; !asked.is('overdue', pivoting); look += 1) {
+      asked.nowMs += 500;
+      asked.note(looked(look * copiesBytes, leftBytes));
+    }
+    return asked.nowMs - since;
+  }
+
+  test('is overdue after 30 seconds, and after three if what is left is written within a second', () => {
+    expect(overdueAfterMs(1_000_001)).toBe(30_500);
+    expect(overdueAfterMs(1_000_000)).toBe(3500);
+  });
+
+  test('that waits for storage with nothing left is overdue after 30 seconds: a pause would not help', () => {
+    expect(overdueAfterMs(0, 0)).toBe(30_500);
+    expect(overdueAfterMs(0)).toBe(3500);
+  });
+});
