@@ -8,6 +8,23 @@ export type OnNoSpace = 'PAUSE' | 'FAIL';
 export type PauseGuest = 'AUTO' | 'ALWAYS' | 'NEVER';
 export type ConfigOwner = 'NONE' | 'EXTERNAL';
 
+export type AtDeadline = 'ABORT' | 'HOLD' | 'PAUSE_GUEST';
+
+/** The steps that the caller allows for a copy that does not end. */
+export interface EndPolicy {
+  /** Before the first step, and between two, the job is known for so long not to end. */
+  readonly patienceMs: number;
+  /** The job's own limit is lifted to this one; 0: it stays. */
+  readonly ceilingBytesPerSecond: number;
+  readonly switchToBlocking: boolean;
+  /** A unit that fits the writes of the guest so far, if the request gives none. */
+  readonly chooseGranularity: boolean;
+  /** The action when the time limit has expired. */
+  readonly atDeadline: AtDeadline;
+  /** For PAUSE_GUEST; otherwise undefined. */
+  readonly maxGuestPauseMs: number | undefined;
+}
+
 /** The losses that the caller may accept. */
 export type Accept = 'LOSES_ENCRYPTION' | 'LOSES_INTERNAL_SNAPSHOTS' | 'SHARED_WRITER';
 
@@ -31,6 +48,8 @@ export interface JobOptions {
   readonly pauseGuest: PauseGuest;
   /** No limit if undefined. */
   readonly timeLimitMs: number | undefined;
+  /** Undefined: the service does nothing. Also undefined in older journals. */
+  readonly endPolicy?: EndPolicy;
   /** The image that backs the result, or takes the data; '' for none. */
   readonly basePath: string;
   /** The highest image whose data a commit moves. */

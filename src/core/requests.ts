@@ -2,7 +2,16 @@
 import type { Destination, Encryption, NbdExport } from './destination.ts';
 import type { Job } from './job/job.ts';
 import type { JobFilter, Labels, WatchFilter } from './job/labels.ts';
-import type { Accept, ConfigOwner, ImageFormat, OnNoSpace, OnReady, PauseGuest, WriteMode } from './job-options.ts';
+import type {
+  Accept,
+  AtDeadline,
+  ConfigOwner,
+  ImageFormat,
+  OnNoSpace,
+  OnReady,
+  PauseGuest,
+  WriteMode,
+} from './job-options.ts';
 import type { Positions } from './jobs-message.ts';
 
 export interface DiskRef {
@@ -42,6 +51,16 @@ export interface StartRequest {
   readonly labels?: Labels;
 }
 
+/** The end policy of a copy, as requested. Undefined fields are not given. */
+export interface AskedPolicy {
+  readonly patienceMs: number | undefined;
+  readonly ceilingBytesPerSecond: bigint;
+  readonly switchToBlocking: boolean;
+  readonly chooseGranularity: boolean;
+  readonly atDeadline: Given<AtDeadline>;
+  readonly maxGuestPauseMs: number | undefined;
+}
+
 /** A StartCopy request. */
 export interface CopyRequest extends StartRequest {
   readonly destination: AskedDestination | undefined;
@@ -60,6 +79,7 @@ export interface CopyRequest extends StartRequest {
   readonly overcommit: boolean;
   readonly pauseGuest: Given<PauseGuest>;
   readonly timeLimitMs: number | undefined;
+  readonly endPolicy?: AskedPolicy;
 }
 
 export type RebaseFlag = 'SHALLOW' | 'REUSE_EXT' | 'COPY_RAW' | 'COPY' | 'RELATIVE' | 'COPY_DEV' | 'BANDWIDTH_BYTES';

@@ -28,7 +28,6 @@ import {
   type Outcome as OutcomeMessage,
   PauseGuest,
   PauseReason,
-  type PivotGate,
   Progress_Phase,
   type Progress as ProgressMessage,
   type JobSpace as SpaceMessage,
@@ -38,12 +37,14 @@ import type { Leftover, PlannedJob, ReclaimResult, Started } from '../core/block
 import type { NbdExport } from '../core/destination.ts';
 import type { ForeignJob } from '../core/foreign-job.ts';
 import type { EventFacts } from '../core/job/job-event.ts';
-import type { JobView, PublicAccepted, ShownGate } from '../core/job/job-view.ts';
+import type { JobView, PublicAccepted } from '../core/job/job-view.ts';
 import type { Outcome } from '../core/job/outcome.ts';
 import type { Progress } from '../core/job/progress.ts';
 import type { JobSpace } from '../core/job/space.ts';
 import { fromMs } from './durations.ts';
+import { fromEndPolicy } from './end-policies.ts';
 import { numberOf, toEnum } from './enums.ts';
+import { fromShownGate } from './gates.ts';
 import { statusOf } from './status.ts';
 
 export function fromJobView({ job, progress }: JobView): JobMessage {
@@ -71,13 +72,10 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
     requestId: job.requestId,
     labels: { ...accepted.labels },
     createdBy: accepted.createdBy ?? '',
-    pivotGate: job.pivotGate && fromPivotGate(job.pivotGate),
+    endPolicy: accepted.options.endPolicy && fromEndPolicy(accepted.options.endPolicy, job.policySteps ?? []),
+    pivotGate: job.pivotGate && fromShownGate(job.pivotGate),
     configOwner: numberOf(ConfigOwner, 'CONFIG_OWNER', accepted.options.configOwner),
   };
-}
-
-function fromPivotGate({ token, nextStartPath, openTime, recordTime }: ShownGate): PivotGate {
-  return { token, nextStartPath, openTime: new Date(openTime), recordTime: date(recordTime) };
 }
 
 export function fromStarted(started: Started): StartCopyResponse {

@@ -33,9 +33,15 @@ import { type Destination, NBD_PORT } from '../core/destination.ts';
 import type { AskedDestination, DiskRef, JobRef } from '../core/requests.ts';
 import { invalid, required, throwIfAny } from '../core/rules/rule.ts';
 import { toMs } from './durations.ts';
+import { toAskedPolicy } from './end-policies.ts';
 import { fromEnum } from './enums.ts';
 
-export function toCopyRequest({ destination, timeLimit, ...request }: StartCopyRequest): Requests['startCopy'] {
+export function toCopyRequest({
+  destination,
+  timeLimit,
+  endPolicy,
+  ...request
+}: StartCopyRequest): Requests['startCopy'] {
   return {
     ...request,
     disk: toDiskRef(request.disk),
@@ -48,6 +54,7 @@ export function toCopyRequest({ destination, timeLimit, ...request }: StartCopyR
     pauseGuest: fromEnum(PauseGuest, 'PAUSE_GUEST', request.pauseGuest),
     configOwner: toConfigOwner(request),
     timeLimitMs: toMs(timeLimit),
+    ...(endPolicy && { endPolicy: toAskedPolicy(endPolicy) }),
     accept: toAccept(request.accept),
   };
 }

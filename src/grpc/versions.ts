@@ -11,6 +11,8 @@ export const VERSION_HEADER = 'blockjob-version';
 export const LABELS_SINCE = '0.1.0';
 /** The first version whose agents know the gate of a pivot. */
 export const GATES_SINCE = '0.1.0';
+/** The first version whose agents have end policies. */
+export const POLICIES_SINCE = '0.1.0';
 
 /** Gateways that do not state their version misread the answers: a job has begun, or an operation seems allowed. */
 const MISREAD: ReadonlySet<string> = new Set(['StartCopy', 'Rebase', 'Commit', 'CheckOperation']);

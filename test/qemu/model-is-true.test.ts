@@ -17,6 +17,8 @@ const STAYS = ['running', 'paused', 'ready', 'standby', 'pending', 'concluded'] 
 
 let qemu: Qemu;
 let last = 0;
+/** Those of this QEMU: 7.2 has no block-job-change. */
+let commands: ReadonlySet<string> = new Set();
 
 /** Tries a command, and returns QEMU's error. */
 async function tried(execute: string, args: Record<string, unknown>): Promise<string | undefined> {
@@ -28,6 +30,7 @@ async function tried(execute: string, args: Record<string, unknown>): Promise<st
 
 function argumentsOf(verb: Verb, id: string): Record<string, unknown> {
   if (verb === 'block-job-set-speed') return { device: id, speed: 65_536 };
+  if (verb === 'block-job-change') return { id, type: 'mirror', 'copy-mode': 'write-blocking' };
   return verb === 'block-job-cancel' ? { device: id, force: false } : { id };
 }
 
@@ -81,14 +84,17 @@ function model(status: (typeof STAYS)[number]): ModelQemu {
 describe.skipIf(needs('qemu'))('the model of QEMU is true', { timeout: 60_000 }, () => {
   beforeAll(async () => {
     qemu = await startQemu({ style: 'blockdev', name: 'vm', disks: [] });
+    const known = await qemu.admin.execute<{ name: string }[]>('query-commands');
+    commands = new Set(known.map(({ name }) => name));
   });
   afterAll(async () => {
     await qemu[Symbol.asyncDispose]();
   });
 
-  test.each(STAYS.flatMap((status) => (Object.keys(VERBS) as Verb[]).map((verb) => [verb, status] as const)))(
+  test.for(STAYS.flatMap((status) => (Object.keys(VERBS) as Verb[]).map((verb) => [verb, status] as const)))(
     '%s of a job that is %s',
-    async (verb, status) => {
+    async ([verb, status], { skip }) => {
+      if (!commands.has(verb)) return skip();
       const id = await jobIn(status);
       const [real, said] = [await tried(verb, argumentsOf(verb, id)), model(status).execute(command(verb, id))];
       expect(kindOf(real), real).toBe(kindOf(said));

@@ -34,6 +34,7 @@ const SUITES = [
   'stable-storage',
   'guest-load',
   'buffers',
+  'end-policy',
 ] as const;
 const MARKS = { from: '<!-- results -->\n', to: '<!-- end of results -->' };
 

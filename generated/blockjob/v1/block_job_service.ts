@@ -30,6 +30,7 @@ import {
   ConfigRecord,
   Destination,
   DiskRef,
+  EndPolicy,
   Job,
   Job_State,
   job_StateFromJSON,
@@ -317,8 +318,8 @@ export interface StartCopyRequest {
    * the service accepts the job. With on_ready HOLD, the job must be READY within this time. With PIVOT or FINISH, it
    * must have ended. The time includes pauses, and times in which the service was down. The service counts it with a
    * clock that nobody can set: a jump of the host's clock changes nothing. When the time is over, the service ends the
-   * job without a pivot: the job is CANCELLED, with the error TIME_LIMIT_REACHED. The deadline of a call is different:
-   * it never touches a job.
+   * job without a pivot: the job is CANCELLED, with the error TIME_LIMIT_REACHED. EndPolicy.at_deadline can change that.
+   * The deadline of a call is different: it never touches a job.
    */
   timeLimit?:
     | Duration
@@ -368,6 +369,13 @@ export interface StartCopyRequest {
    * the host. See Job.pivot_gate.
    */
   configOwner: ConfigOwner;
+  /**
+   * The steps that the service may take if the copy does not end. Absent for none. A client should check Job.end_policy
+   * in the answer: an older service ignores this field.
+   */
+  endPolicy?:
+    | EndPolicy
+    | undefined;
   /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1
    * to 63 letters, digits, '-', '_' and '.', which begins and ends with a letter or digit. A DNS name of 1 to 253
@@ -1153,6 +1161,7 @@ function createBaseStartCopyRequest(): StartCopyRequest {
     verifyReused: false,
     overcommit: false,
     configOwner: 0,
+    endPolicy: undefined,
     labels: {},
   };
 }
@@ -1231,6 +1240,9 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     }
     if (message.configOwner !== 0) {
       writer.uint32(176).int32(message.configOwner);
+    }
+    if (message.endPolicy !== undefined) {
+      EndPolicy.encode(message.endPolicy, writer.uint32(186).fork()).join();
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       StartCopyRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -1421,6 +1433,14 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
             message.configOwner = reader.int32() as any;
             continue;
           }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.endPolicy = EndPolicy.decode(reader, reader.uint32());
+            continue;
+          }
           case 30: {
             if (tag !== 242) {
               break;
@@ -1528,6 +1548,11 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
         : isSet(object.config_owner)
         ? configOwnerFromJSON(object.config_owner)
         : 0,
+      endPolicy: isSet(object.endPolicy)
+        ? EndPolicy.fromJSON(object.endPolicy)
+        : isSet(object.end_policy)
+        ? EndPolicy.fromJSON(object.end_policy)
+        : undefined,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -1607,6 +1632,9 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     if (message.configOwner !== 0) {
       obj.configOwner = configOwnerToJSON(message.configOwner);
     }
+    if (message.endPolicy !== undefined) {
+      obj.endPolicy = EndPolicy.toJSON(message.endPolicy);
+    }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
       if (entries.length > 0) {
@@ -1655,6 +1683,9 @@ export const StartCopyRequest: MessageFns<StartCopyRequest> = {
     message.verifyReused = object.verifyReused ?? false;
     message.overcommit = object.overcommit ?? false;
     message.configOwner = object.configOwner ?? 0;
+    message.endPolicy = (object.endPolicy !== undefined && object.endPolicy !== null)
+      ? EndPolicy.fromPartial(object.endPolicy)
+      : undefined;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {

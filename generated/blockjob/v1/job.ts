@@ -524,6 +524,71 @@ export function configOwnerToJSON(object: ConfigOwner): string {
   }
 }
 
+/** The action of the service when the time limit of a copy (StartCopyRequest.time_limit) has expired. */
+export const AtDeadline = {
+  /** AT_DEADLINE_UNSPECIFIED - The same as ABORT. */
+  AT_DEADLINE_UNSPECIFIED: 0,
+  /** AT_DEADLINE_ABORT - Ends the job without a pivot. */
+  AT_DEADLINE_ABORT: 1,
+  /** AT_DEADLINE_HOLD - Lets the job go on. An event says that the time limit has expired. */
+  AT_DEADLINE_HOLD: 2,
+  /**
+   * AT_DEADLINE_PAUSE_GUEST - Pauses the guest while the rest is copied, and then ends the job as on_ready says, or leaves it in READY. It does so
+   * only if the rest is copied within max_guest_pause at the present speed, and the data under way to the destination
+   * within 2.5 seconds, because QEMU does not answer meanwhile. Otherwise, and if the rest is not copied in
+   * that time after all, it ends the job as ABORT does. The decision takes up to 10 seconds.
+   */
+  AT_DEADLINE_PAUSE_GUEST: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type AtDeadline = typeof AtDeadline[keyof typeof AtDeadline];
+
+export namespace AtDeadline {
+  export type AT_DEADLINE_UNSPECIFIED = typeof AtDeadline.AT_DEADLINE_UNSPECIFIED;
+  export type AT_DEADLINE_ABORT = typeof AtDeadline.AT_DEADLINE_ABORT;
+  export type AT_DEADLINE_HOLD = typeof AtDeadline.AT_DEADLINE_HOLD;
+  export type AT_DEADLINE_PAUSE_GUEST = typeof AtDeadline.AT_DEADLINE_PAUSE_GUEST;
+  export type UNRECOGNIZED = typeof AtDeadline.UNRECOGNIZED;
+}
+
+export function atDeadlineFromJSON(object: any): AtDeadline {
+  switch (object) {
+    case 0:
+    case "AT_DEADLINE_UNSPECIFIED":
+      return AtDeadline.AT_DEADLINE_UNSPECIFIED;
+    case 1:
+    case "AT_DEADLINE_ABORT":
+      return AtDeadline.AT_DEADLINE_ABORT;
+    case 2:
+    case "AT_DEADLINE_HOLD":
+      return AtDeadline.AT_DEADLINE_HOLD;
+    case 3:
+    case "AT_DEADLINE_PAUSE_GUEST":
+      return AtDeadline.AT_DEADLINE_PAUSE_GUEST;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return AtDeadline.UNRECOGNIZED;
+  }
+}
+
+export function atDeadlineToJSON(object: AtDeadline): string {
+  switch (object) {
+    case AtDeadline.AT_DEADLINE_UNSPECIFIED:
+      return "AT_DEADLINE_UNSPECIFIED";
+    case AtDeadline.AT_DEADLINE_ABORT:
+      return "AT_DEADLINE_ABORT";
+    case AtDeadline.AT_DEADLINE_HOLD:
+      return "AT_DEADLINE_HOLD";
+    case AtDeadline.AT_DEADLINE_PAUSE_GUEST:
+      return "AT_DEADLINE_PAUSE_GUEST";
+    case AtDeadline.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
 /**
  * A loss that a caller accepts. A start that would cause the loss is refused with LOSS_NOT_ACCEPTED unless the request
  * accepts exactly this loss; docs/disks.md lists the cases. Accepting a loss that does not occur has no effect.
@@ -819,6 +884,155 @@ export interface PivotGate {
 export interface ConfigRecord {
   /** PivotGate.token. Required, otherwise FIELD_INVALID. At most 64 bytes. */
   token: string;
+}
+
+/**
+ * The steps that the service may take for a copy that does not end.
+ *
+ * A step is taken when the verdict (Progress.convergence) is STALLED or DIVERGING for `patience`, and that verdict is in
+ * the journal. The speed limit comes before the write mode. A step that cannot help is passed over at once. Each step is
+ * taken at most once. It is a journal entry before it is done, and stays in Job.end_policy. docs/will-my-copy-end.md says
+ * what each step costs.
+ */
+export interface EndPolicy {
+  /**
+   * The time before the first step, and between two steps: 1 second to 1 day, otherwise FIELD_INVALID. Absent means 1
+   * minute.
+   */
+  patience?:
+    | Duration
+    | undefined;
+  /**
+   * If the job's own speed limit holds the copy back, the limit is lifted to this one, in bytes per second: 0 to 2^63-1,
+   * otherwise BANDWIDTH_OUT_OF_RANGE. A limit is never lowered. A limit that a client has set since the start stays as it
+   * is. 0 means that the limit stays.
+   */
+  bandwidthCeilingBytesPerSecond: bigint;
+  /**
+   * Switches the copy to WRITE_MODE_BLOCKING while it runs, if the rest is copied within 5 seconds at the present speed.
+   * Until the copy has caught up, the guest's writes are as slow as the destination. The request is refused with
+   * QEMU_TOO_OLD if this QEMU cannot do it (before 8.2). The job is paused, and does not fail, if a disk fails, as with
+   * write_mode BLOCKING; for the same reason on_no_space FAIL is refused (FIELD_INVALID). No effect with write_mode
+   * BLOCKING.
+   */
+  switchToBlocking: boolean;
+  /**
+   * The action when StartCopyRequest.time_limit has expired. UNSPECIFIED means ABORT. HOLD and PAUSE_GUEST are refused
+   * without a time limit (FIELD_INVALID).
+   */
+  atDeadline: AtDeadline;
+  /**
+   * The longest time that the guest is paused by PAUSE_GUEST: 100 milliseconds to 5 seconds, otherwise FIELD_INVALID.
+   * Required by PAUSE_GUEST, and refused with other values (FIELD_INVALID). If the service dies during the pause, the
+   * guest stays paused until the service is started again.
+   */
+  maxGuestPause?:
+    | Duration
+    | undefined;
+  /**
+   * Chooses granularity_bytes before the start, unless the request gives it: 4096, 8192 or 16384, by the mean size of the
+   * guest's writes since QEMU began. If that is 32 KiB or more, or there are fewer than 256 writes, QEMU chooses.
+   * Plan.notes and JobOptions.granularity_bytes have the result.
+   */
+  chooseGranularity: boolean;
+}
+
+/** The end policy of a job, and what came of it. */
+export interface JobEndPolicy {
+  /** The policy, with its defaults. */
+  policy?:
+    | EndPolicy
+    | undefined;
+  /** The steps so far, the oldest first. */
+  steps: EndStep[];
+}
+
+/** A step for a copy that does not end. */
+export interface EndStep {
+  /** The kind of the step. QEMU may refuse it: then the event of a later revision says so. */
+  kind: EndStep_Kind;
+  /** The revision of the journal entry. */
+  revision: bigint;
+  /** When the entry was written, by the host's clock. */
+  time?:
+    | Date
+    | undefined;
+  /** The reason, in one line for people. Not to be parsed. */
+  reason: string;
+  /** The bytes that were left to copy. */
+  remainingBytes: bigint;
+  /** The speed of the copy, in bytes per second. */
+  bytesPerSecond: bigint;
+  /** The new limit, in bytes per second. 0 for other steps than LIMIT. */
+  bandwidthBytesPerSecond: bigint;
+}
+
+/** The kind of a step. */
+export const EndStep_Kind = {
+  /** KIND_UNSPECIFIED - Never sent. */
+  KIND_UNSPECIFIED: 0,
+  /** KIND_LIMIT - The speed limit is lifted. */
+  KIND_LIMIT: 1,
+  /** KIND_BLOCKING - The copy is switched to WRITE_MODE_BLOCKING. */
+  KIND_BLOCKING: 2,
+  /** KIND_HOLD - The time limit has expired, and the job goes on. */
+  KIND_HOLD: 3,
+  /** KIND_PAUSE_GUEST - The time limit has expired, and the guest is paused for the rest. */
+  KIND_PAUSE_GUEST: 4,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type EndStep_Kind = typeof EndStep_Kind[keyof typeof EndStep_Kind];
+
+export namespace EndStep_Kind {
+  export type KIND_UNSPECIFIED = typeof EndStep_Kind.KIND_UNSPECIFIED;
+  export type KIND_LIMIT = typeof EndStep_Kind.KIND_LIMIT;
+  export type KIND_BLOCKING = typeof EndStep_Kind.KIND_BLOCKING;
+  export type KIND_HOLD = typeof EndStep_Kind.KIND_HOLD;
+  export type KIND_PAUSE_GUEST = typeof EndStep_Kind.KIND_PAUSE_GUEST;
+  export type UNRECOGNIZED = typeof EndStep_Kind.UNRECOGNIZED;
+}
+
+export function endStep_KindFromJSON(object: any): EndStep_Kind {
+  switch (object) {
+    case 0:
+    case "KIND_UNSPECIFIED":
+      return EndStep_Kind.KIND_UNSPECIFIED;
+    case 1:
+    case "KIND_LIMIT":
+      return EndStep_Kind.KIND_LIMIT;
+    case 2:
+    case "KIND_BLOCKING":
+      return EndStep_Kind.KIND_BLOCKING;
+    case 3:
+    case "KIND_HOLD":
+      return EndStep_Kind.KIND_HOLD;
+    case 4:
+    case "KIND_PAUSE_GUEST":
+      return EndStep_Kind.KIND_PAUSE_GUEST;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return EndStep_Kind.UNRECOGNIZED;
+  }
+}
+
+export function endStep_KindToJSON(object: EndStep_Kind): string {
+  switch (object) {
+    case EndStep_Kind.KIND_UNSPECIFIED:
+      return "KIND_UNSPECIFIED";
+    case EndStep_Kind.KIND_LIMIT:
+      return "KIND_LIMIT";
+    case EndStep_Kind.KIND_BLOCKING:
+      return "KIND_BLOCKING";
+    case EndStep_Kind.KIND_HOLD:
+      return "KIND_HOLD";
+    case EndStep_Kind.KIND_PAUSE_GUEST:
+      return "KIND_PAUSE_GUEST";
+    case EndStep_Kind.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
 }
 
 /** A network block device that another process serves. */
@@ -1396,6 +1610,10 @@ export interface Job {
    * service ignores the request's field, and answers UNSPECIFIED. UNSPECIFIED also for kinds without a pivot.
    */
   configOwner: ConfigOwner;
+  /** The end policy, and the steps that were taken. Absent if the job has none. */
+  endPolicy?:
+    | JobEndPolicy
+    | undefined;
   /** The labels of the call that started the job. */
   labels: { [key: string]: string };
   /**
@@ -1689,7 +1907,7 @@ export const JobEvent_Kind = {
   KIND_SNAPSHOT: 1,
   /**
    * KIND_STATE - The state changed, a finding or decision changed the outcome, or the service found that the job will not end at
-   * the present rates, or will again. A journal entry.
+   * the present rates, or will again, or takes a step for it (Job.end_policy). A journal entry.
    */
   KIND_STATE: 2,
   /** KIND_PROGRESS - New numbers in job.progress. Only the latest is kept: a slow reader does not get all of them. */
@@ -2189,6 +2407,485 @@ export const ConfigRecord: MessageFns<ConfigRecord> = {
   fromPartial(object: DeepPartial<ConfigRecord>): ConfigRecord {
     const message = createBaseConfigRecord();
     message.token = object.token ?? "";
+    return message;
+  },
+};
+
+function createBaseEndPolicy(): EndPolicy {
+  return {
+    patience: undefined,
+    bandwidthCeilingBytesPerSecond: 0n,
+    switchToBlocking: false,
+    atDeadline: 0,
+    maxGuestPause: undefined,
+    chooseGranularity: false,
+  };
+}
+
+export const EndPolicy: MessageFns<EndPolicy> = {
+  encode(message: EndPolicy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.patience !== undefined) {
+      Duration.encode(message.patience, writer.uint32(10).fork()).join();
+    }
+    if (message.bandwidthCeilingBytesPerSecond !== 0n) {
+      if (BigInt.asIntN(64, message.bandwidthCeilingBytesPerSecond) !== message.bandwidthCeilingBytesPerSecond) {
+        throw new globalThis.Error(
+          "value provided for field message.bandwidthCeilingBytesPerSecond of type int64 too large",
+        );
+      }
+      writer.uint32(16).int64(message.bandwidthCeilingBytesPerSecond);
+    }
+    if (message.switchToBlocking !== false) {
+      writer.uint32(24).bool(message.switchToBlocking);
+    }
+    if (message.atDeadline !== 0) {
+      writer.uint32(40).int32(message.atDeadline);
+    }
+    if (message.maxGuestPause !== undefined) {
+      Duration.encode(message.maxGuestPause, writer.uint32(50).fork()).join();
+    }
+    if (message.chooseGranularity !== false) {
+      writer.uint32(56).bool(message.chooseGranularity);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EndPolicy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEndPolicy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.patience = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.bandwidthCeilingBytesPerSecond = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.switchToBlocking = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.atDeadline = reader.int32() as any;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.maxGuestPause = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.chooseGranularity = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): EndPolicy {
+    return {
+      patience: isSet(object.patience) ? Duration.fromJSON(object.patience) : undefined,
+      bandwidthCeilingBytesPerSecond: isSet(object.bandwidthCeilingBytesPerSecond)
+        ? BigInt(object.bandwidthCeilingBytesPerSecond)
+        : isSet(object.bandwidth_ceiling_bytes_per_second)
+        ? BigInt(object.bandwidth_ceiling_bytes_per_second)
+        : 0n,
+      switchToBlocking: isSet(object.switchToBlocking)
+        ? globalThis.Boolean(object.switchToBlocking)
+        : isSet(object.switch_to_blocking)
+        ? globalThis.Boolean(object.switch_to_blocking)
+        : false,
+      atDeadline: isSet(object.atDeadline)
+        ? atDeadlineFromJSON(object.atDeadline)
+        : isSet(object.at_deadline)
+        ? atDeadlineFromJSON(object.at_deadline)
+        : 0,
+      maxGuestPause: isSet(object.maxGuestPause)
+        ? Duration.fromJSON(object.maxGuestPause)
+        : isSet(object.max_guest_pause)
+        ? Duration.fromJSON(object.max_guest_pause)
+        : undefined,
+      chooseGranularity: isSet(object.chooseGranularity)
+        ? globalThis.Boolean(object.chooseGranularity)
+        : isSet(object.choose_granularity)
+        ? globalThis.Boolean(object.choose_granularity)
+        : false,
+    };
+  },
+
+  toJSON(message: EndPolicy): unknown {
+    const obj: any = {};
+    if (message.patience !== undefined) {
+      obj.patience = Duration.toJSON(message.patience);
+    }
+    if (message.bandwidthCeilingBytesPerSecond !== 0n) {
+      obj.bandwidthCeilingBytesPerSecond = message.bandwidthCeilingBytesPerSecond.toString();
+    }
+    if (message.switchToBlocking !== false) {
+      obj.switchToBlocking = message.switchToBlocking;
+    }
+    if (message.atDeadline !== 0) {
+      obj.atDeadline = atDeadlineToJSON(message.atDeadline);
+    }
+    if (message.maxGuestPause !== undefined) {
+      obj.maxGuestPause = Duration.toJSON(message.maxGuestPause);
+    }
+    if (message.chooseGranularity !== false) {
+      obj.chooseGranularity = message.chooseGranularity;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<EndPolicy>): EndPolicy {
+    return EndPolicy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EndPolicy>): EndPolicy {
+    const message = createBaseEndPolicy();
+    message.patience = (object.patience !== undefined && object.patience !== null)
+      ? Duration.fromPartial(object.patience)
+      : undefined;
+    message.bandwidthCeilingBytesPerSecond =
+      (object.bandwidthCeilingBytesPerSecond !== undefined && object.bandwidthCeilingBytesPerSecond !== null)
+        ? BigInt(object.bandwidthCeilingBytesPerSecond)
+        : 0n;
+    message.switchToBlocking = object.switchToBlocking ?? false;
+    message.atDeadline = object.atDeadline ?? 0;
+    message.maxGuestPause = (object.maxGuestPause !== undefined && object.maxGuestPause !== null)
+      ? Duration.fromPartial(object.maxGuestPause)
+      : undefined;
+    message.chooseGranularity = object.chooseGranularity ?? false;
+    return message;
+  },
+};
+
+function createBaseJobEndPolicy(): JobEndPolicy {
+  return { policy: undefined, steps: [] };
+}
+
+export const JobEndPolicy: MessageFns<JobEndPolicy> = {
+  encode(message: JobEndPolicy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.policy !== undefined) {
+      EndPolicy.encode(message.policy, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.steps) {
+      EndStep.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobEndPolicy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobEndPolicy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.policy = EndPolicy.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.steps.push(EndStep.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobEndPolicy {
+    return {
+      policy: isSet(object.policy) ? EndPolicy.fromJSON(object.policy) : undefined,
+      steps: globalThis.Array.isArray(object?.steps) ? object.steps.map((e: any) => EndStep.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: JobEndPolicy): unknown {
+    const obj: any = {};
+    if (message.policy !== undefined) {
+      obj.policy = EndPolicy.toJSON(message.policy);
+    }
+    if (message.steps?.length) {
+      obj.steps = message.steps.map((e) => EndStep.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobEndPolicy>): JobEndPolicy {
+    return JobEndPolicy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobEndPolicy>): JobEndPolicy {
+    const message = createBaseJobEndPolicy();
+    message.policy = (object.policy !== undefined && object.policy !== null)
+      ? EndPolicy.fromPartial(object.policy)
+      : undefined;
+    message.steps = object.steps?.map((e) => EndStep.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseEndStep(): EndStep {
+  return {
+    kind: 0,
+    revision: 0n,
+    time: undefined,
+    reason: "",
+    remainingBytes: 0n,
+    bytesPerSecond: 0n,
+    bandwidthBytesPerSecond: 0n,
+  };
+}
+
+export const EndStep: MessageFns<EndStep> = {
+  encode(message: EndStep, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== 0) {
+      writer.uint32(8).int32(message.kind);
+    }
+    if (message.revision !== 0n) {
+      if (BigInt.asIntN(64, message.revision) !== message.revision) {
+        throw new globalThis.Error("value provided for field message.revision of type int64 too large");
+      }
+      writer.uint32(16).int64(message.revision);
+    }
+    if (message.time !== undefined) {
+      Timestamp.encode(toTimestamp(message.time), writer.uint32(26).fork()).join();
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    if (message.remainingBytes !== 0n) {
+      if (BigInt.asIntN(64, message.remainingBytes) !== message.remainingBytes) {
+        throw new globalThis.Error("value provided for field message.remainingBytes of type int64 too large");
+      }
+      writer.uint32(40).int64(message.remainingBytes);
+    }
+    if (message.bytesPerSecond !== 0n) {
+      if (BigInt.asIntN(64, message.bytesPerSecond) !== message.bytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.bytesPerSecond of type int64 too large");
+      }
+      writer.uint32(48).int64(message.bytesPerSecond);
+    }
+    if (message.bandwidthBytesPerSecond !== 0n) {
+      if (BigInt.asIntN(64, message.bandwidthBytesPerSecond) !== message.bandwidthBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.bandwidthBytesPerSecond of type int64 too large");
+      }
+      writer.uint32(56).int64(message.bandwidthBytesPerSecond);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EndStep {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEndStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.revision = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.time = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.remainingBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.bytesPerSecond = reader.int64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.bandwidthBytesPerSecond = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): EndStep {
+    return {
+      kind: isSet(object.kind) ? endStep_KindFromJSON(object.kind) : 0,
+      revision: isSet(object.revision) ? BigInt(object.revision) : 0n,
+      time: isSet(object.time) ? fromJsonTimestamp(object.time) : undefined,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      remainingBytes: isSet(object.remainingBytes)
+        ? BigInt(object.remainingBytes)
+        : isSet(object.remaining_bytes)
+        ? BigInt(object.remaining_bytes)
+        : 0n,
+      bytesPerSecond: isSet(object.bytesPerSecond)
+        ? BigInt(object.bytesPerSecond)
+        : isSet(object.bytes_per_second)
+        ? BigInt(object.bytes_per_second)
+        : 0n,
+      bandwidthBytesPerSecond: isSet(object.bandwidthBytesPerSecond)
+        ? BigInt(object.bandwidthBytesPerSecond)
+        : isSet(object.bandwidth_bytes_per_second)
+        ? BigInt(object.bandwidth_bytes_per_second)
+        : 0n,
+    };
+  },
+
+  toJSON(message: EndStep): unknown {
+    const obj: any = {};
+    if (message.kind !== 0) {
+      obj.kind = endStep_KindToJSON(message.kind);
+    }
+    if (message.revision !== 0n) {
+      obj.revision = message.revision.toString();
+    }
+    if (message.time !== undefined) {
+      obj.time = message.time.toISOString();
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.remainingBytes !== 0n) {
+      obj.remainingBytes = message.remainingBytes.toString();
+    }
+    if (message.bytesPerSecond !== 0n) {
+      obj.bytesPerSecond = message.bytesPerSecond.toString();
+    }
+    if (message.bandwidthBytesPerSecond !== 0n) {
+      obj.bandwidthBytesPerSecond = message.bandwidthBytesPerSecond.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<EndStep>): EndStep {
+    return EndStep.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EndStep>): EndStep {
+    const message = createBaseEndStep();
+    message.kind = object.kind ?? 0;
+    message.revision = (object.revision !== undefined && object.revision !== null) ? BigInt(object.revision) : 0n;
+    message.time = object.time ?? undefined;
+    message.reason = object.reason ?? "";
+    message.remainingBytes = (object.remainingBytes !== undefined && object.remainingBytes !== null)
+      ? BigInt(object.remainingBytes)
+      : 0n;
+    message.bytesPerSecond = (object.bytesPerSecond !== undefined && object.bytesPerSecond !== null)
+      ? BigInt(object.bytesPerSecond)
+      : 0n;
+    message.bandwidthBytesPerSecond =
+      (object.bandwidthBytesPerSecond !== undefined && object.bandwidthBytesPerSecond !== null)
+        ? BigInt(object.bandwidthBytesPerSecond)
+        : 0n;
     return message;
   },
 };
@@ -4021,6 +4718,7 @@ function createBaseJob(): Job {
     space: undefined,
     pivotGate: undefined,
     configOwner: 0,
+    endPolicy: undefined,
     labels: {},
     createdBy: "",
   };
@@ -4099,6 +4797,9 @@ export const Job: MessageFns<Job> = {
     }
     if (message.configOwner !== 0) {
       writer.uint32(200).int32(message.configOwner);
+    }
+    if (message.endPolicy !== undefined) {
+      JobEndPolicy.encode(message.endPolicy, writer.uint32(210).fork()).join();
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       Job_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -4298,6 +4999,14 @@ export const Job: MessageFns<Job> = {
             message.configOwner = reader.int32() as any;
             continue;
           }
+          case 26: {
+            if (tag !== 210) {
+              break;
+            }
+
+            message.endPolicy = JobEndPolicy.decode(reader, reader.uint32());
+            continue;
+          }
           case 30: {
             if (tag !== 242) {
               break;
@@ -4393,6 +5102,11 @@ export const Job: MessageFns<Job> = {
         : isSet(object.config_owner)
         ? configOwnerFromJSON(object.config_owner)
         : 0,
+      endPolicy: isSet(object.endPolicy)
+        ? JobEndPolicy.fromJSON(object.endPolicy)
+        : isSet(object.end_policy)
+        ? JobEndPolicy.fromJSON(object.end_policy)
+        : undefined,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -4483,6 +5197,9 @@ export const Job: MessageFns<Job> = {
     if (message.configOwner !== 0) {
       obj.configOwner = configOwnerToJSON(message.configOwner);
     }
+    if (message.endPolicy !== undefined) {
+      obj.endPolicy = JobEndPolicy.toJSON(message.endPolicy);
+    }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
       if (entries.length > 0) {
@@ -4542,6 +5259,9 @@ export const Job: MessageFns<Job> = {
       ? PivotGate.fromPartial(object.pivotGate)
       : undefined;
     message.configOwner = object.configOwner ?? 0;
+    message.endPolicy = (object.endPolicy !== undefined && object.endPolicy !== null)
+      ? JobEndPolicy.fromPartial(object.endPolicy)
+      : undefined;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
         if (value !== undefined) {

@@ -1,12 +1,15 @@
 /**
  * Asks each QEMU with running jobs, watched or not, so that the verdict on a job is true. A verdict that was not
- * expected is written to the journal.
+ * expected is written to the journal, and so are the steps that an end policy takes then.
  */
 import type { Logger } from 'pino';
-import { isVerdictNews, type Point } from '../../core/job/convergence.ts';
+import { type EndVerdict, isVerdictNews, type Point } from '../../core/job/convergence.ts';
+import { writeModeOf } from '../../core/job/end-policy.ts';
 import type { Job } from '../../core/job/job.ts';
 import { isInQemu } from '../../core/job/job-facts.ts';
+import { type NoEndSince, noEndSince, policyNews } from '../../core/moves/policy-rows.ts';
 import type { QemuBlockDevice } from '../../core/qemu/block-replies.ts';
+import { timeLeftMs } from '../host/host-clock.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { isUnreachable } from '../qemu/failures.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
@@ -28,6 +31,7 @@ export class Sampler {
   /** A QEMU that does not answer is not asked again. */
   readonly #asked = new Set<VirtualMachine>();
   readonly #toldMs = new WeakMap<JobLog, number>();
+  readonly #noEnds = new WeakMap<JobLog, NoEndSince>();
 
   constructor(options: SamplerOptions) {
     this.#options = options;
@@ -62,17 +66,33 @@ export class Sampler {
   async #tell(log: JobLog): Promise<void> {
     const { job } = log;
     const verdict = this.#options.progresses.verdictOn(job);
+    if (verdict === undefined) this.#noEnds.delete(log);
+    else await this.#takeStep(log, verdict);
     const sinceMs = performance.now() - (this.#toldMs.get(log) ?? -Infinity);
     if (verdict === undefined || !isVerdictNews(verdict, job.verdict, { verdicts: job.verdicts, sinceMs })) return;
     this.#toldMs.set(log, performance.now());
     await log.offer({ entry: 'verdict', ...verdict }, { still: isInQemu, otherwise: () => undefined });
   }
+
+  /** The next step of the job's end policy, if it is due: rows of core/moves/next-move carry it out. */
+  async #takeStep(log: JobLog, verdict: EndVerdict): Promise<void> {
+    const { job, clock } = log;
+    const nowMs = performance.now();
+    const since = noEndSince(this.#noEnds.get(log), job, verdict, nowMs);
+    if (since === undefined) this.#noEnds.delete(log);
+    else this.#noEnds.set(log, since);
+    const forMs = nowMs - (since?.sinceMs ?? nowMs);
+    const step = policyNews(job, { verdict, forMs, leftMs: timeLeftMs(job, clock) });
+    if (step === undefined) return;
+    await log.offer(step, { still: ({ revision }) => revision === job.revision, otherwise: () => undefined });
+  }
 }
 
-function windowOf({ accepted, pauseReason }: Job, devices: readonly QemuBlockDevice[]) {
+function windowOf(job: Job, devices: readonly QemuBlockDevice[]) {
+  const { accepted, pauseReason } = job;
   const { kind, qdev, options } = accepted;
   // In these the guest's writes do not wait to be copied.
-  const isApart = kind === 'PULL' || kind === 'COMMIT' || options.writeMode === 'BLOCKING';
+  const isApart = kind === 'PULL' || kind === 'COMMIT' || writeModeOf(job) === 'BLOCKING';
   const guest: Point['guest'] = isApart ? undefined : devices.find((one) => one.qdev === qdev)?.written;
   const granularityBytes = options.granularityBytes ?? GRANULARITY_BYTES;
   return { guest, granularityBytes, isPaused: pauseReason !== undefined };

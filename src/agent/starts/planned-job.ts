@@ -25,8 +25,11 @@ export function plannedJob(accepted: Accepted, request: StartRequest): PlannedJo
   };
 }
 
-/** The same for the same plan, of the same disk, with the same images and files around it. The space changes always. */
-export function etagOf({ space: _space, ...accepted }: Accepted): string {
+/**
+ * The same for the same plan, of the same disk, with the same images and files around it. The space, and the number of
+ * the guest's writes, change always; the chosen granularity is in the options.
+ */
+export function etagOf({ space: _space, granularity: _granularity, ...accepted }: Accepted): string {
   return createHash('sha256')
     .update(JSON.stringify(unnamed(accepted)))
     .digest('base64url');

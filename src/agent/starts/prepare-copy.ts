@@ -9,7 +9,8 @@ import type { Accepted } from '../../core/job/journal-entry.ts';
 import type { KnownFile } from '../../core/job/step.ts';
 import { nodesOf, planCopy } from '../../core/plans/copy.ts';
 import type { Backing, CopyDestination, CopySource } from '../../core/plans/copy-ends.ts';
-import { canCompare, canYank } from '../../core/qemu/features.ts';
+import { granularityFor } from '../../core/plans/granularity.ts';
+import { canCompare, canSwitchMode, canYank } from '../../core/qemu/features.ts';
 import type { CopySpec } from '../../core/rules/start-copy.ts';
 import { knownAs } from '../files/files.ts';
 import { foundByName } from '../files/found-by-name.ts';
@@ -26,6 +27,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
   const top = activeImage(site);
   const backing = spec.options.shallow ? disk.chain[1] : undefined;
   const { encryption } = spec;
+  if (needsSwitch(spec) && !canSwitchMode(site.schema)) refuseSwitch(site);
   const how = { topOnly: backing !== undefined, isEncrypted: encryption !== undefined };
   judge(copyUses(disk.chain, { ...how, isNamed: false, sharedBy: undefined }), spec.accept);
   if (encryption !== undefined) await requireSecret(encryption.secretId, site.machine);
@@ -66,7 +68,14 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     ...under.flatMap((image) => (image.encrypted ? [keyNeededBelow(path, image.path)] : [])),
   ];
   const { accept, ...losses } = asAccepted(lost);
-  const options = { ...spec.options, accept, basePath: backingName === undefined ? '' : (backing?.path ?? '') };
+  const granularity = await chosenGranularity(spec, site);
+  const granularityBytes = granularity?.granularityBytes ?? spec.options.granularityBytes;
+  const options = {
+    ...spec.options,
+    granularityBytes,
+    accept,
+    basePath: backingName === undefined ? '' : (backing?.path ?? ''),
+  };
   return {
     ...accepted,
     kind: 'COPY',
@@ -88,9 +97,26 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     ...(named.length === 0 ? {} : { named }),
     ...losses,
     ...(space && { space }),
+    ...(granularity && { granularity }),
     options,
     plan: planCopy(job, source, { ...destination, ...(verify && { verify }) }, options),
   };
+}
+
+function needsSwitch({ options: { endPolicy, writeMode } }: CopySpec): boolean {
+  return endPolicy?.switchToBlocking === true && writeMode === 'BACKGROUND';
+}
+
+function refuseSwitch({ identity, machine }: Site): never {
+  const feature = 'block-job-change, with which end_policy switches the write mode';
+  fail('QEMU_TOO_OLD', { version: identity.qemuVersion, domain: machine.name, feature, since: '8.2' });
+}
+
+/** For a request that wants it, and gives none. It is not measured, because a start does not wait for that. */
+async function chosenGranularity({ options }: CopySpec, { machine, disk }: Site) {
+  if (options.endPolicy?.chooseGranularity !== true || options.granularityBytes !== undefined) return undefined;
+  const device = (await machine.blockDevices()).find(({ qdev }) => qdev === disk.qdev);
+  return device && granularityFor(device.written);
 }
 
 function refuseComparison({ identity, machine }: Site): never {

@@ -13,7 +13,7 @@ import {
   toMs,
 } from '../../client/index.ts';
 import { bytes, duration, speed } from '../units.ts';
-import { kindInWords, kindName, pauseName, stateName } from './names.ts';
+import { kindInWords, kindName, pauseName, stateName, stepName } from './names.ts';
 import { table } from './table.ts';
 
 /** `web1/virtio0`. */
@@ -97,6 +97,13 @@ function gateOf({ pivotGate }: Job): string {
   return `${token} for ${nextStartPath}, ${record}`;
 }
 
+/** '' without an end policy. */
+function stepsOf({ endPolicy }: Job): string {
+  if (endPolicy === undefined) return '';
+  const steps = endPolicy.steps.map(({ kind, reason }) => `${stepName(kind)}, because ${reason}`);
+  return steps.length === 0 ? 'no step so far' : steps.join('; ');
+}
+
 /** `blockjob info`. */
 export function jobInWords(job: Job, { isInBytes }: { isInBytes: boolean }): string[] {
   const { progress } = job;
@@ -109,6 +116,7 @@ export function jobInWords(job: Job, { isInBytes }: { isInBytes: boolean }): str
     ['Progress', isInBytes && progress ? `${progress.percent.toFixed(1)} %, ${amount}` : progressOf(job)],
     ['Verdict', progress?.reason],
     ['Speed limit', hasEnded(job.state) ? undefined : bandwidthInWords(job, isInBytes)],
+    ['End policy', stepsOf(job)],
     ['Source', job.sourcePath],
     ['Destination', destinationOf(job.destination)],
     ['Space', hasEnded(job.state) ? undefined : spaceInWords(job)],

@@ -1,5 +1,13 @@
 /** Names of the contract's numbers for people: STATE_READY is READY. */
-import { GuestState, Job_State, JobKind, Leftover_Kind, PauseReason, ServerMode } from '../../client/index.ts';
+import {
+  EndStep_Kind,
+  GuestState,
+  Job_State,
+  JobKind,
+  Leftover_Kind,
+  PauseReason,
+  ServerMode,
+} from '../../client/index.ts';
 
 function namesOf(values: Readonly<Record<string, number>>, prefix: string): (value: number) => string {
   const names = new Map(Object.entries(values).map(([name, value]) => [value, name.replace(`${prefix}_`, '')]));
@@ -11,6 +19,7 @@ export const kindName = namesOf(JobKind, 'JOB_KIND');
 export const pauseName = namesOf(PauseReason, 'PAUSE_REASON');
 export const guestName = namesOf(GuestState, 'GUEST_STATE');
 export const modeName = namesOf(ServerMode, 'SERVER_MODE');
+export const stepName = namesOf(EndStep_Kind, 'KIND');
 export const leftoverName = namesOf(Leftover_Kind, 'KIND');
 
 /** As in virsh. */

@@ -4,6 +4,7 @@ import { fromMs, OnNoSpace, OnReady, PauseGuest, type StartCopyRequest, WriteMod
 import { type DestinationFlags, destinationFrom } from '../destination.ts';
 import { UsageError } from '../terminal.ts';
 import { parseSize } from '../units.ts';
+import { addEndPolicy, endPolicyFrom, type PolicyFlags } from './end-policy.ts';
 import {
   addBandwidth,
   addConfigOwner,
@@ -15,7 +16,7 @@ import {
   type WantedJob,
 } from './start.ts';
 
-interface CopyFlags extends StartFlags, DestinationFlags {
+interface CopyFlags extends StartFlags, DestinationFlags, PolicyFlags {
   readonly dest?: string;
   readonly shallow?: boolean;
   readonly reuseExternal?: boolean;
@@ -66,7 +67,7 @@ export const copy: StartCommand = {
       .option('--nbd-tls-creds <id>', 'the id of the tls-creds-x509 object in QEMU')
       .option('--nbd-tls-hostname <name>', 'the name in the NBD server’s certificate')
       .option('--transient-job', 'accepted for virsh; has no effect, because every job is transient');
-    return addStarting(command);
+    return addStarting(addEndPolicy(command));
   },
   asked: (args, flags: CopyFlags) => {
     const [domain = '', ...words] = args;
@@ -109,6 +110,7 @@ function askedFor(domain: string, disk: string, dest: string, flags: CopyFlags):
     overcommit: flags.overcommit ?? false,
     pauseGuest: flags.pauseGuest === undefined ? PauseGuest.PAUSE_GUEST_UNSPECIFIED : PAUSE_GUEST[flags.pauseGuest],
     timeLimit: flags.timeout === undefined ? undefined : fromMs(flags.timeout),
+    endPolicy: endPolicyFrom(flags),
   };
   return {
     label: `${domain}/${disk}`,

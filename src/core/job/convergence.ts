@@ -99,8 +99,9 @@ const FOLLOWS = 1.25;
 export function proceed(course: Course, point: Point): Course {
   const before = course.points.at(-1);
   if (before !== undefined && point.atMs - before.atMs < LOOK_MS * 0.75) return course;
-  // Before QEMU has looked at the disk it reports 0 of 0. Another limit, or READY, begins another course of the rates.
-  const isOther = before?.lengthBytes === 0 || before?.limitBytesPerSecond !== point.limitBytesPerSecond;
+  // Before QEMU has looked at the disk it reports 0 of 0. Another limit or write mode begins another course.
+  const isOtherMode = (before?.guest === undefined) !== (point.guest === undefined);
+  const isOther = before?.lengthBytes === 0 || isOtherMode || before?.limitBytesPerSecond !== point.limitBytesPerSecond;
   const points = isOther ? [point] : covered([...course.points, point]);
   const dataBytes = Math.max(course.dataBytes, course.dataBytes === 0 ? point.lengthBytes : 0, restOf(point));
   const found = measured(points, { ...course, dataBytes });

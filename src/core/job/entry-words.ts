@@ -1,5 +1,7 @@
 /** An entry of the journal as one line for people, in GetInfo's history and in the watch. */
+
 import type { Accepted, JournalEntry } from './journal-entry.ts';
+import type { PolicyStep } from './policy-step.ts';
 import type { SpaceTold } from './space-told.ts';
 import { verdictInWords } from './verdict-words.ts';
 
@@ -40,7 +42,11 @@ export function entryInWords(entry: JournalEntry): string {
     case 'speed-requested':
       return `limit requested: ${limitInWords(entry.bandwidthBytesPerSecond)}`;
     case 'change-refused':
-      return `${entry.change === 'SPEED' ? 'the limit does not change' : 'pause and resume are not done'}: ${entry.failure.text}`;
+      return `${NOT_CHANGED[entry.change]}: ${entry.failure.text}`;
+    case 'policy-step':
+      return policyStepInWords(entry);
+    case 'write-mode':
+      return 'each guest write waits for the destination now (write mode BLOCKING)';
     case 'asked-again':
       return 'requested again; nothing had to change';
     case 'speed':
@@ -79,6 +85,22 @@ export function entryInWords(entry: JournalEntry): string {
     case 'ended':
       return `${entry.state}${entry.failure === undefined ? '' : `: ${entry.failure.text}`}`;
   }
+}
+
+const NOT_CHANGED = {
+  SPEED: 'the limit does not change',
+  PAUSE: 'pause and resume are not done',
+  WRITE_MODE: 'the write mode does not change',
+};
+
+export function policyStepInWords({ what, because, bandwidthBytesPerSecond = 0 }: PolicyStep): string {
+  const steps = {
+    LIMIT: `lifts the limit to ${limitInWords(bandwidthBytesPerSecond)}`,
+    BLOCKING: 'switches to write mode BLOCKING',
+    HOLD: 'goes on',
+    PAUSE_GUEST: 'pauses the guest for the rest',
+  };
+  return `end policy: ${steps[what]}, because ${because}`;
 }
 
 function spaceInWords({ level, freeBytes, neededBytes }: SpaceTold): string {

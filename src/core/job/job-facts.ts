@@ -41,6 +41,12 @@ export function isForced({ intent }: Job): boolean {
   return timeIsUp === undefined && connectionBroken === undefined && destinationMoved === undefined;
 }
 
+/** Whether its time limit counts now: with HOLD for reaching READY, otherwise for the end. */
+export function isTimeBound({ state, accepted }: Pick<Job, 'state' | 'accepted'>): boolean {
+  const isForEnd = accepted.options.onReady !== 'HOLD';
+  return state === 'RUNNING' || (isForEnd && (state === 'READY' || state === 'PIVOTING'));
+}
+
 /** Whether its remaining work is done without QEMU. */
 export function isWithoutQemu({ how }: Concluded): boolean {
   return how === 'QEMU_ENDED' || how === 'GIVEN_UP';

@@ -2,11 +2,12 @@
 import type { Destination, Encryption } from '../destination.ts';
 import type { ImageFormat } from '../job-options.ts';
 import type { Job } from './job.ts';
-import type { Accepted } from './journal-entry.ts';
+import type { Accepted, EntryOf } from './journal-entry.ts';
 import type { Labelled } from './labels.ts';
 import type { Outcome } from './outcome.ts';
 import { outcomeOf } from './outcome-of.ts';
 import type { PivotGate } from './pivot-gate.ts';
+import type { PolicyStep } from './policy-step.ts';
 import type { Progress } from './progress.ts';
 import { type JobSpace, spaceOf } from './space.ts';
 
@@ -37,6 +38,9 @@ export interface ShownGate extends PivotGate {
   readonly nextStartPath: string;
 }
 
+/** A step of the end policy. */
+export type ShownStep = Omit<PolicyStep, 'entry'> & Pick<EntryOf<'policy-step'>, 'revision' | 'time'>;
+
 export interface PublicJob extends JobFacts {
   readonly accepted: PublicAccepted;
   readonly readyTime?: string | undefined;
@@ -44,6 +48,7 @@ export interface PublicJob extends JobFacts {
   readonly pivotGate?: ShownGate | undefined;
   readonly outcome: Outcome;
   readonly space?: JobSpace | undefined;
+  readonly policySteps?: readonly ShownStep[];
 }
 
 export function publicJob(job: Job): PublicJob {

@@ -1,5 +1,6 @@
 /** A job is the fold of its journal: each entry changes it, by the one table of transitions. */
 import type { Failure } from '../errors.ts';
+import { type PolicySoFar, policyAfter, policyBefore, REFUSED } from './end-policy.ts';
 import { followedAt, type LastFollowed, NOT_FOLLOWED } from './followed.ts';
 import type { Accepted, EntryBody, EntryOf, Flushed, JournalEntry } from './journal-entry.ts';
 import { NEVER_PAUSED, type Pauses, pausesAfter } from './pauses.ts';
@@ -15,7 +16,7 @@ export const SYNC_STEP = 'sync-destination';
 /** A step of the plan and its progress. */
 export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 'UNDO_FAILED';
 
-interface AnyJob extends LastFollowed, Pauses {
+interface AnyJob extends LastFollowed, Pauses, PolicySoFar {
   readonly accepted: Accepted;
   /** The request id of the call that started it; '' for none. */
   readonly requestId: string;
@@ -30,10 +31,6 @@ interface AnyJob extends LastFollowed, Pauses {
   /** The last written verdict on its progress, and how many were written. */
   readonly verdict?: EntryOf<'verdict'> | undefined;
   readonly verdicts: number;
-  /** The limit in QEMU; 0 for none. */
-  readonly bandwidthBytesPerSecond: number;
-  /** The requested limit that is not set yet. */
-  readonly wantsBandwidth?: number | undefined;
   readonly steps: ReadonlyMap<string, StepState>;
   readonly madeFile?: MadeFile | undefined;
   /** The written file, as QEMU has it open. Undefined if it is not on this host, or not known, as in older journals. */
@@ -44,8 +41,6 @@ interface AnyJob extends LastFollowed, Pauses {
   readonly gate?: PivotGate | undefined;
   /** Whether a pivot was ever requested: QEMU may have made it at any moment since then. */
   readonly pivotRequested: boolean;
-  /** Whether this service has stopped the guest, or is about to. */
-  readonly guestHeld: boolean;
   /** The part of a pull, or of a commit of lower images, that is known to be on stable storage. */
   readonly flushed?: Flushed | undefined;
   /** Why the rest is not. */
@@ -107,12 +102,11 @@ export function begin(entry: JournalEntry): Job {
     ready: undefined,
     ...NOT_FOLLOWED,
     verdicts: 0,
-    bandwidthBytesPerSecond: entry.options.bandwidthBytesPerSecond,
     ...NEVER_PAUSED,
+    ...policyBefore(entry.options),
     steps: new Map(),
     destinationFile: entry.destination?.file,
     pivotRequested: false,
-    guestHeld: false,
     concluded: undefined,
     giveUpRequested: false,
     ended: undefined,
@@ -126,7 +120,7 @@ export function allows(job: Job, entry: EntryBody): boolean {
   if (entry.entry === 'give-up-requested') return job.concluded !== undefined;
   // Nobody can have seen the end of a job that has not begun: it is undone, or given up.
   if (entry.entry === 'concluded' && job.state === 'STARTING' && entry.how !== 'GIVEN_UP') return false;
-  return job.concluded === undefined || !(entry.entry === 'concluded' || entry.entry.endsWith('-requested'));
+  return job.concluded === undefined || !/^(concluded|policy-step|.*-requested)$/.test(entry.entry);
 }
 
 /** The job after one more entry. */
@@ -194,9 +188,12 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
     case 'resume-requested':
       return pausesAfter(job, entry);
     case 'speed-requested':
-      return { wantsBandwidth: entry.bandwidthBytesPerSecond };
     case 'speed':
-      return { bandwidthBytesPerSecond: entry.bandwidthBytesPerSecond, wantsBandwidth: undefined };
+    case 'policy-step':
+    case 'write-mode':
+    case 'guest-held':
+    case 'guest-released':
+      return policyAfter(job, entry);
     case 'pivot-requested':
     case 'cancel-requested':
     case 'finish-requested':
@@ -208,12 +205,8 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
         pausedByClient: false,
         pivotRequested: job.pivotRequested || entry.entry === 'pivot-requested',
       };
-    case 'guest-held':
-      return { guestHeld: true };
-    case 'guest-released':
-      return { guestHeld: false };
     case 'change-refused':
-      return entry.change === 'SPEED' ? { wantsBandwidth: undefined } : { wantsPaused: undefined };
+      return REFUSED[entry.change];
     case 'flushed':
       return { flushed: entry.what };
     case 'flush-failed':

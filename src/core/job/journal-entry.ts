@@ -10,8 +10,9 @@ import type { EndVerdict } from './convergence.ts';
 import type { Handover, HeaderOnDisk } from './handover.ts';
 import type { Labelled } from './labels.ts';
 import type { Outcome } from './outcome.ts';
+import type { ChosenGranularity, ModeTold, PolicyStep } from './policy-step.ts';
 import type { SpaceEstimate, SpaceTold } from './space-told.ts';
-import type { KnownFile, MadeFile, Plan } from './step.ts';
+import type { CommittedFile, KnownFile, MadeFile, Plan } from './step.ts';
 import type { UsedFile } from './used-file.ts';
 
 export type ReusedBy =
@@ -44,11 +45,6 @@ export interface QemuProcess {
   readonly bootId?: string;
   /** The namespace of the pid, as `pid:[4026531836]`; undefined as above. */
   readonly pidNamespace?: string;
-}
-
-export interface CommittedFile extends KnownFile {
-  /** As in SafeFile. */
-  readonly sharedStorage?: string;
 }
 
 /** The first entry: the job exists once it is on disk. */
@@ -90,6 +86,8 @@ export interface Accepted extends Labelled {
   readonly losses?: readonly Loss[];
   /** For a copy. Undefined if it is not known, or in older journals. */
   readonly space?: SpaceEstimate;
+  /** Undefined if the caller has chosen it, or QEMU does. */
+  readonly granularity?: ChosenGranularity;
   /** The files for which older jobs no longer decide. Undefined in older journals. */
   readonly uses?: readonly UsedFile[];
   /**
@@ -164,8 +162,10 @@ export type EntryBody =
   | { readonly entry: 'pause-requested' }
   | { readonly entry: 'resume-requested' }
   | { readonly entry: 'speed-requested'; readonly bandwidthBytesPerSecond: number }
+  | PolicyStep
+  | ModeTold
   /** QEMU refuses it: the request is withdrawn. */
-  | { readonly entry: 'change-refused'; readonly change: 'SPEED' | 'PAUSE'; readonly failure: Failure }
+  | { readonly entry: 'change-refused'; readonly change: 'SPEED' | 'PAUSE' | 'WRITE_MODE'; readonly failure: Failure }
   /** A request with a request_id that was already fulfilled or in progress: it is remembered, and changes nothing. */
   | { readonly entry: 'asked-again' }
   /** The limit in QEMU, no matter which client set it. */

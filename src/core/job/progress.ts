@@ -143,9 +143,16 @@ export function progressShown(job: Job, measured: Progress, waitsFor: string): P
   if (hasEnded(job)) return { ...progress, convergence: undefined, etaMs: undefined, reason: '' };
   if (job.pauseReason !== undefined)
     return { ...progress, convergence: 'STALLED', etaMs: undefined, reason: `the job is paused: ${job.pauseReason}` };
-  return waitsFor === ''
-    ? progress
-    : { ...progress, reason: [`waits for ${waitsFor}`, measured.reason].filter((one) => one !== '').join('; ') };
+  const waits = waitsFor === '' ? '' : `waits for ${waitsFor}`;
+  const reason = [waits, measured.reason, policyInWords(job, measured)].filter((one) => one !== '').join('; ');
+  return reason === progress.reason ? progress : { ...progress, reason };
+}
+
+/** '' if there is no policy, or no need for it. */
+function policyInWords({ accepted, policySteps }: Job, { convergence }: Progress): string {
+  if (accepted.options.endPolicy === undefined || convergence === 'CONVERGING' || convergence === 'SETTLED') return '';
+  const steps = policySteps.map(({ what }) => what).join(', ');
+  return convergence === undefined ? '' : `steps of the end policy so far: ${steps === '' ? 'none' : steps}`;
 }
 
 /** The progress of a job that has done its work: the last sample was taken before its end. */

@@ -99,3 +99,9 @@ export interface MadeFile extends KnownFile {
   /** False if an empty file existed and was taken over; it must not be removed. */
   readonly created: boolean;
 }
+
+/** An image whose data a commit moves. */
+export interface CommittedFile extends KnownFile {
+  /** As in SafeFile. */
+  readonly sharedStorage?: string;
+}

@@ -19,6 +19,7 @@
  * cancel-requested a STARTING job stays so until it is known whether QEMU has it: steps that have not begun are undone.
  *                  If it comes too late the job ends as COMPLETED, as after finish-requested (on_ready FINISH).
  * verdict          whether the job will end at the present rates. The state stays.
+ * policy-step      a step of the end policy, because it will not. The state stays.
  * flushed          only in a pull, or a commit of lower images: before its last step, and after it. The state stays.
  * ended            from any state: a job can fail, or another client can end it, at any time. UNRESOLVED means that
  *                  the end cannot be proved; the outcome says what is known.
@@ -58,6 +59,8 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   'pause-requested': ['RUNNING', 'READY'],
   'resume-requested': IN_QEMU,
   'speed-requested': IN_QEMU,
+  'policy-step': ['RUNNING', 'READY', 'PIVOTING'],
+  'write-mode': IN_QEMU,
   'change-refused': IN_QEMU,
   'asked-again': ANY_ACTIVE,
   speed: ANY_ACTIVE,

@@ -1,4 +1,5 @@
 /** The rows for a job that is to end without a pivot. */
+import { writeModeOf } from '../job/end-policy.ts';
 import { type Going, type Rows, record } from './situation.ts';
 import { meanwhile, once, resume } from './wishes.ts';
 
@@ -25,7 +26,7 @@ function needsHold({ job, seen, asked }: Going): boolean {
   const { options } = job.accepted;
   const pauseGuest =
     (job.intent?.entry === 'cancel-requested' ? job.intent.pauseGuest : undefined) ?? options.pauseGuest;
-  return options.writeMode === 'BLOCKING' && pauseGuest !== 'NEVER' && seen.guestRuns && !asked.has('forceEnd');
+  return writeModeOf(job) === 'BLOCKING' && pauseGuest !== 'NEVER' && seen.guestRuns && !asked.has('forceEnd');
 }
 
 export const CANCEL_ROWS: Rows<Going> = {

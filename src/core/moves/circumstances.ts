@@ -16,6 +16,8 @@ export const HOLD_LIMIT_MS = 5000;
 const HANGS_AFTER_MS = HOLD_LIMIT_MS + 1000;
 /** The longest time that `stop` may have to wait, so that time is left for the pivot. */
 const UNDER_WAY_LIMIT_MS = HOLD_LIMIT_MS / 2;
+/** The guest's pause at the deadline begins within this time, or not at all. */
+const PAUSE_WITHIN_MS = 10_000;
 /** A QEMU that hangs on its storage may come back in less; a caller that asks for force does not wait for ever. */
 const GIVE_UP_MS = 30_000;
 /** QEMU drains its disks in less. */
@@ -73,9 +75,10 @@ export function askedNow(
   const isEndAsked = asked.has('complete') || asked.has('end');
   const is: Readonly<Record<Circumstance, boolean>> = {
     timeIsUp: leftMs <= 0,
+    timeIsLongUp: leftMs <= -PAUSE_WITHIN_MS,
     pauseLasts: pauseLasts(memory, nowMs),
     overdue: isOverdue(memory, nowMs),
-    heldTooLong: job.guestHeld && heldMs > HOLD_LIMIT_MS,
+    heldTooLong: job.guestHeld && heldMs > holdLimitMs(job),
     givenUp:
       (isForced(job) || job.giveUpRequested) && nowMs - Math.max(memory.heardAtMs, memory.intentAtMs) > GIVE_UP_MS,
     waitsFarTooLong: waitsFarTooLong(memory, nowMs, heard),
@@ -119,6 +122,11 @@ function waitsMs({ job, heldSinceMs }: Memory, nowMs: number, silentMs: number):
   return Math.max(silentMs, job.guestHeld ? nowMs - heldSinceMs : 0);
 }
 
+function holdLimitMs({ guestPause, accepted }: Job): number {
+  const { maxGuestPauseMs = HOLD_LIMIT_MS } = accepted.options.endPolicy ?? {};
+  return guestPause === 'HELD' ? maxGuestPauseMs : HOLD_LIMIT_MS;
+}
+
 function pauseLasts({ pausedSinceMs }: Memory, nowMs: number): boolean {
   return nowMs - pausedSinceMs >= PAUSE_LASTS_MS;
 }
@@ -143,7 +151,7 @@ export function lookAgainMs(memory: Memory, { nowMs, leftMs }: Moment): number |
   if (state === 'PIVOTING' && underWay(memory) === undefined) return LOOK_AGAIN_MS.pace;
   if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
   const inMs = Math.min(
-    leftMs > 0 ? leftMs : Infinity,
+    [leftMs, leftMs + PAUSE_WITHIN_MS].find((ms) => ms > 0) ?? Infinity,
     refusals.size > 0 ? REFUSED_AGAIN_MS : Infinity,
     // A server that hangs causes no event, but another client's command, and so the guest, may wait for it.
     isOverNetwork(job) ? LOOK_AGAIN_MS.network : Infinity,

@@ -116,13 +116,15 @@ function written(before: Memory, { job, generation }: Pick<Memory, 'job' | 'gene
   const isAnother = generation !== before.generation || job.intent !== was.intent;
   const isForcedAgain = isOverNetwork(job) && nowMs - before.forcedAtMs > FORCE_AGAIN_MS;
   if (job === was && !isAnother && !isForcedAgain) return before;
+  const isHeld = was.guestHeld && job.guestHeld && generation === before.generation;
   const isGivenUp = job.giveUpRequested !== was.giveUpRequested;
   // A withdrawn request does not change what QEMU refuses.
   const isAsked = job.wantsPaused !== undefined && job.wantsPaused !== was.wantsPaused;
   const isOtherPause = isAsked || job.space !== was.space;
   const isOtherSpeed = job.wantsBandwidth !== undefined && job.wantsBandwidth !== was.wantsBandwidth;
   const anew: readonly Asking[] = [
-    ...(isAnother ? [...before.asked, ...before.refusals.keys()] : []),
+    // A guest that is held does not change its bitmaps.
+    ...(isAnother ? [...before.asked, ...before.refusals.keys()].filter((asks) => !isHeld || asks !== 'bitmaps') : []),
     ...(isForcedAgain ? (['yank', 'forceEnd'] as const) : []),
     ...(isOtherPause ? (['pause', 'resume'] as const) : []),
     ...(isOtherSpeed ? (['speed'] as const) : []),

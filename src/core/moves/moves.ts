@@ -40,7 +40,17 @@ export interface SeenJob {
 }
 
 /** The commands that QEMU is asked once, and that are then waited for. */
-export type Asking = 'complete' | 'end' | 'forceEnd' | 'pause' | 'resume' | 'speed' | 'bitmaps' | 'yank' | 'finalize';
+export type Asking =
+  | 'complete'
+  | 'end'
+  | 'forceEnd'
+  | 'pause'
+  | 'resume'
+  | 'speed'
+  | 'mode'
+  | 'bitmaps'
+  | 'yank'
+  | 'finalize';
 
 /** The circumstances of a moment. */
 export type Circumstance =
@@ -48,6 +58,8 @@ export type Circumstance =
   | 'overdue'
   /** The time limit of the job has expired. */
   | 'timeIsUp'
+  /** It has expired for so long that a pause of the guest would have begun if it sufficed. */
+  | 'timeIsLongUp'
   /** A pause without an error has lasted: a job looks the same for a moment while QEMU drains its disks. */
   | 'pauseLasts'
   /** The guest has been paused for longer than a disk may take to answer. */

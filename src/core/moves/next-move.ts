@@ -4,11 +4,13 @@
  * move. docs/recovery.md shows all rows.
  */
 
+import { writeModeOf } from '../job/end-policy.ts';
 import type { Job } from '../job/job.ts';
-import { isWithoutQemu } from '../job/job-facts.ts';
+import { isTimeBound, isWithoutQemu } from '../job/job-facts.ts';
 import { isGated, mayPivot } from '../job/pivot-gate.ts';
 import { CANCEL_ROWS } from './cancel-rows.ts';
 import { unseen } from './conclusion.ts';
+import { DEADLINE_ROWS, isHeldAtDeadline } from './deadline-rows.ts';
 import { flushHeader, HANDOVER_ROWS } from './handover-rows.ts';
 import type { Asked, Move, QemuRefusals, Seen } from './moves.ts';
 import { PIVOT_ROWS } from './pivot-rows.ts';
@@ -24,8 +26,10 @@ const isHeld = ({ job, seen }: Situation) => job.guestHeld && seen.qemu === 'UP'
 /** In these states an end is in progress: the guest is held for it, and resumed afterwards. */
 function isHeldFor({ job, state, asked }: Situation): boolean {
   if (job.concluded !== undefined) return false;
-  const isBlocking = job.accepted.options.writeMode === 'BLOCKING';
-  return state === 'PIVOTING' || (state === 'CANCELLING' && isBlocking && !asked.has('heldTooLong'));
+  const isBlocking = writeModeOf(job) === 'BLOCKING';
+  if (state === 'PIVOTING') return true;
+  if (asked.has('heldTooLong')) return false;
+  return (state === 'CANCELLING' && isBlocking) || isHeldAtDeadline(job);
 }
 
 /** Whether the job may have run, and another client completed it: then the destination must not be removed. */
@@ -42,10 +46,16 @@ function hasFailed({ seen }: Situation): boolean {
   return seen.job.status === 'concluded' && seen.job.error !== undefined;
 }
 
-/** With HOLD the limit is for reaching READY, otherwise for the end. */
-function isTimeBound({ state, job }: Going): boolean {
-  const isForEnd = job.accepted.options.onReady !== 'HOLD';
-  return state === 'RUNNING' || (isForEnd && (state === 'READY' || state === 'PIVOTING'));
+/** Whether nothing but the end is left when the time limit has expired. */
+function isEndedByTime({ job, asked }: Going): boolean {
+  switch (job.accepted.options.endPolicy?.atDeadline) {
+    case 'HOLD':
+      return false;
+    case 'PAUSE_GUEST':
+      return !job.guestHeld && (job.guestPause === 'OVER' || asked.has('timeIsLongUp'));
+    default:
+      return true;
+  }
 }
 
 function onReady({ job }: Going): Move | undefined {
@@ -100,10 +110,12 @@ const GOING_ROWS: Rows<Going> = {
   ...HANDOVER_ROWS,
   'RUNNING, CANCELLING | ready or standby, and the guest does not migrate | records `ready`': (s) =>
     s.settled && s.job.ready === undefined && !s.seen.guestMigrates && record({ entry: 'ready', seenAt: s.seen.at }),
-  'its time limit has expired | still has the job | ends the job without a pivot: records `cancel-requested`': (s) =>
-    s.asked.has('timeIsUp') &&
-    isTimeBound(s) &&
-    record({ entry: 'cancel-requested', force: s.state === 'PIVOTING', timeIsUp: true }),
+  'its time limit has expired | still has the job | ends the job without a pivot: records `cancel-requested`. With `at_deadline` HOLD, it does not. With PAUSE_GUEST, it first waits up to 10 seconds for a rest that a pause of the guest can copy, and for that pause':
+    (s) =>
+      s.asked.has('timeIsUp') &&
+      isTimeBound(s.job) &&
+      isEndedByTime(s) &&
+      record({ entry: 'cancel-requested', force: s.state === 'PIVOTING', timeIsUp: true }),
   // QEMU itself notices it only at its next write there, and until then such a copy looks READY.
   'the service has closed its connection | still has the job | cancels the job by force: records `cancel-requested`': ({
     state,
@@ -122,12 +134,13 @@ const GOING_ROWS: Rows<Going> = {
       isWantedToGoOn(s) &&
       s.refused.resume === undefined &&
       resume(s),
+  ...DEADLINE_ROWS,
   // A requested end comes before any change: a change that QEMU refuses would delay the end for ever.
   ...CANCEL_ROWS,
   ...PIVOT_ROWS,
-  'another limit or a pause is requested | is ending the job, or refuses the change | records `change-refused`: the caller gets the error, and QEMU is not asked again':
+  'another limit, a pause or another write mode is requested | is ending the job, or refuses the change | records `change-refused`: the caller gets the error, and QEMU is not asked again':
     refusedChange,
-  'another limit or a pause is requested | has not made the change yet | asks QEMU for the change, once, even if the job waits for its end':
+  'another limit, a pause or another write mode is requested | has not made the change yet | asks QEMU for the change, once, even if the job waits for its end':
     change,
   'RUNNING, READY; `space` FULL is recorded | not paused | pauses the job (`job-pause`), records `paused` NO_SPACE. The guest is not paused':
     (s) =>

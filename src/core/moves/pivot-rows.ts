@@ -3,6 +3,9 @@ import { isOverNetwork } from '../job/job-facts.ts';
 import { type Going, RELEASE, type Rows, record } from './situation.ts';
 import { meanwhile, once, resume, takesChanges } from './wishes.ts';
 
+/** Why the guest is paused then. */
+export const AT_DEADLINE = 'the time limit has expired, and the rest is copied while the guest is paused (at_deadline)';
+
 const isPivoting = ({ state }: Going) => state === 'PIVOTING';
 
 /** Whether QEMU was not asked yet: until then the guest is on its source, and can stay there. */
@@ -11,13 +14,14 @@ const isBefore = ({ state, asked }: Going) => state === 'PIVOTING' && !asked.has
 const waitsReleased = (going: Going) => (going.job.guestHeld ? RELEASE : meanwhile(going));
 
 /** The bitmaps must be on the destination before the guest is. */
-function carries({ job, asked }: Going): boolean {
+export function carries({ job, asked }: Going): boolean {
   return job.accepted.destination?.format === 'QCOW2' && !asked.has('bitmaps') && !asked.has('complete');
 }
 
 /** Why the guest must be paused for the moment of this pivot; undefined if it need not be, or is paused already. */
 function pauseBecause({ job, seen, asked }: Going): string | undefined {
   if (!seen.guestRuns || (asked.has('complete') && job.guestHeld)) return undefined;
+  if (job.guestPause === 'DUE') return AT_DEADLINE;
   const pauseGuest = job.intent?.entry === 'pivot-requested' ? job.intent.pauseGuest : 'NEVER';
   switch (pauseGuest) {
     case 'NEVER':

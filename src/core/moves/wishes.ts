@@ -1,4 +1,4 @@
-/** Changes that callers request for a running job: another limit, a pause, a resume. */
+/** Changes that callers, or its end policy, request for a running job: another limit, a pause, a resume, another write mode. */
 import { type Failure, failure } from '../errors.ts';
 import type { Job } from '../job/job.ts';
 import type { EntryBody, PauseReason } from '../job/journal-entry.ts';
@@ -31,13 +31,22 @@ export function observed({ job, now, pause, asked }: Going): Move | undefined {
 
 /** The change that callers request for a running job. */
 export function change(going: Going): Move | undefined {
-  const { wantsBandwidth, wantsPaused, accepted } = going.job;
+  const { wantsBandwidth, wantsPaused, switched, accepted } = going.job;
   if (wantsBandwidth !== undefined) {
     const command = {
       execute: 'block-job-set-speed',
       arguments: { device: accepted.job, speed: wantsBandwidth },
     } as const;
     return once(going, 'speed', command, { entry: 'speed', bandwidthBytesPerSecond: wantsBandwidth });
+  }
+  // For its end it does not matter.
+  if (switched === 'REQUESTED' && going.state !== 'CANCELLING') {
+    const command = {
+      execute: 'block-job-change',
+      arguments: { id: accepted.job, type: 'mirror', 'copy-mode': 'write-blocking' },
+    } as const;
+    const move = once(going, 'mode', command, { entry: 'write-mode', writeMode: 'BLOCKING' });
+    if (move !== undefined) return move;
   }
   if (wantsPaused === true && going.pause === undefined) return pauseFor(going, 'USER');
   return wantsPaused === false && going.pause !== undefined ? resume(going) : undefined;
@@ -56,11 +65,15 @@ export function takesChanges(status: string): boolean {
 /** A change that QEMU refuses is not asked again, and its caller gets the error. */
 export function refusedChange(going: Going): Move | undefined {
   const { job, state, refused } = going;
-  const { wantsBandwidth, wantsPaused } = job;
+  const { wantsBandwidth, wantsPaused, switched } = job;
   const late = takesChanges(going.now.status) ? undefined : failure('JOB_ENDING', { job: job.accepted.job, state });
   const speed = late ?? refusal(job, 'setting the limit', refused.speed);
   if (wantsBandwidth !== undefined && speed !== undefined) {
     return record({ entry: 'change-refused', change: 'SPEED', failure: speed });
+  }
+  const mode = late ?? refusal(job, 'switching the write mode', refused.mode);
+  if (switched === 'REQUESTED' && mode !== undefined) {
+    return record({ entry: 'change-refused', change: 'WRITE_MODE', failure: mode });
   }
   const pause =
     late ?? (wantsPaused ? refusal(job, 'pausing', refused.pause) : refusal(job, 'resuming', refused.resume));

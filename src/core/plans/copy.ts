@@ -140,6 +140,7 @@ export function nodesOf(job: string, { backing }: CopyDestination): readonly str
 function mirror(job: string, source: CopySource, options: JobOptions): Step {
   const names = namesOf(job);
   const blocking = options.writeMode === 'BLOCKING';
+  const mayBlock = blocking || options.endPolicy?.switchToBlocking === true;
   const step = startJob('start-mirror', job, {
     execute: 'blockdev-mirror',
     arguments: {
@@ -151,8 +152,8 @@ function mirror(job: string, source: CopySource, options: JobOptions): Step {
       ...(options.granularityBytes === undefined ? {} : { granularity: options.granularityBytes }),
       'buf-size': options.bufferBytes,
       // A blocking copy that fails under a busy guest can crash QEMU: it pauses instead, and is ended with care.
-      'on-source-error': blocking ? 'stop' : 'report',
-      'on-target-error': blocking ? 'stop' : options.onNoSpace === 'PAUSE' ? 'enospc' : 'report',
+      'on-source-error': mayBlock ? 'stop' : 'report',
+      'on-target-error': mayBlock ? 'stop' : options.onNoSpace === 'PAUSE' ? 'enospc' : 'report',
       'filter-node-name': names.filter,
       'copy-mode': blocking ? 'write-blocking' : 'background',
       // PENDING would freeze the guest's disk; and a result that nobody has read must not disappear.

@@ -5,7 +5,7 @@ import { onShared } from '../job/outcome.ts';
 import { isGated } from '../job/pivot-gate.ts';
 import { willBeReused } from '../job/reuse.ts';
 import { spaceForStart } from '../job/space.ts';
-import { LEAST_BUFFER_BYTES } from '../job-options.ts';
+import { type JobOptions, LEAST_BUFFER_BYTES } from '../job-options.ts';
 import type { CopyRequest, StartRequest } from '../requests.ts';
 
 export function notesOf(
@@ -37,6 +37,13 @@ export function notesOf(
       `buffer_bytes ${bufferBytes} is raised to ${LEAST_BUFFER_BYTES}: with less, QEMU can abort, and the guest with it`,
     );
   }
+  if (accepted.granularity !== undefined) {
+    const { granularityBytes, writeBytes, writes } = accepted.granularity;
+    notes.push(
+      `chooses granularity_bytes ${granularityBytes}: the guest’s ${writes} writes since QEMU began have ${writeBytes} bytes on average (choose_granularity)`,
+    );
+  }
+  notes.push(...policyNotes(options));
   if (accepted.space !== undefined) {
     const { freeBytes, neededBytes } = accepted.space;
     const lacks = spaceForStart(accepted.space) > freeBytes;
@@ -47,4 +54,19 @@ export function notesOf(
     if (sharedStorage !== undefined) notes.push(`deletes ${path}; ${onShared(sharedStorage)}`);
   }
   return [...notes, ...toSet];
+}
+
+/** The effects of an end policy that a caller may not expect. */
+function policyNotes({ endPolicy, writeMode }: JobOptions): readonly string[] {
+  const { switchToBlocking = false, atDeadline, maxGuestPauseMs = 0 } = endPolicy ?? {};
+  return [
+    ...(switchToBlocking && writeMode === 'BACKGROUND'
+      ? [
+          'may switch to write mode BLOCKING (switch_to_blocking): so the job is paused, and does not fail, if a disk fails',
+        ]
+      : []),
+    ...(atDeadline === 'PAUSE_GUEST'
+      ? [`pauses the guest for at most ${maxGuestPauseMs / 1000} seconds if the time limit expires (at_deadline)`]
+      : []),
+  ];
 }

@@ -203,6 +203,10 @@ export type QmpCommand =
       readonly execute: 'block-job-set-speed';
       readonly arguments: { readonly device: string; readonly speed: number };
     }
+  | {
+      readonly execute: 'block-job-change';
+      readonly arguments: { readonly id: string; readonly type: 'mirror'; readonly 'copy-mode': 'write-blocking' };
+    }
   /** After READY, without force: ends the mirror and leaves a complete copy. */
   | {
       readonly execute: 'block-job-cancel';

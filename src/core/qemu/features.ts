@@ -73,6 +73,11 @@ export function canYank(schema: Schema | undefined): boolean {
   return schema?.has('yank') ?? true;
 }
 
+/** Whether QEMU can change the write mode of a running mirror (8.2). Assumed of a QEMU whose schema is not known. */
+export function canSwitchMode(schema: Schema | undefined): boolean {
+  return schema?.has('block-job-change') ?? true;
+}
+
 /**
  * Whether QEMU can pull into partly written clusters (qcow2 with extended L2 entries). 5.2 and 7.2 abort when they try,
  * 10.0 does not. No feature in the schema shows it, so a command from between these versions (8.2) decides.

@@ -4,6 +4,7 @@ import { type Destination, type Encryption, isServed, type NbdExport } from '../
 import { type Violation, violation } from '../errors.ts';
 import { type Accept, type ImageFormat, type JobOptions, LEAST_BUFFER_BYTES, plainOptions } from '../job-options.ts';
 import type { CopyRequest } from '../requests.ts';
+import { endPolicyOf, endPolicyRules } from './end-policy.ts';
 import { absolutePath, acceptedIn, bandwidth, bandwidthOf, enumKnown, given, invalid, required } from './rule.ts';
 
 /** A copy in which only the format may be unspecified; then it is the format of the source, or of the destination. */
@@ -23,6 +24,9 @@ const TIME_LIMIT_RANGE_MS = { minimum: 1000, maximum: 30 * 24 * 3600 * 1000 };
 /** Throws all violations of the request together. */
 export function parseStartCopy(request: CopyRequest): CopySpec {
   const onNoSpace = given(request.onNoSpace) ?? 'PAUSE';
+  const isSwitched = request.endPolicy?.switchToBlocking === true;
+  const mayBlock =
+    request.writeMode === 'BLOCKING' ? 'write_mode BLOCKING' : isSwitched && 'end_policy.switch_to_blocking';
   const { target, violations } = destinationOf(request);
   const accept = acceptedIn(request, [
     ...violations,
@@ -36,14 +40,15 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
     ...granularity(request.granularityBytes),
     ...buffer(request.bufferBytes),
     ...timeLimit(request.timeLimitMs),
+    ...endPolicyRules(request),
     ...relativeBacking(request.relativeBacking, {
       shallow: request.shallow,
       reuse: request.reuseExternal,
       raw: request.format === 'RAW' || isServed(request.destination),
     }),
     ...verifyReused(request),
-    ...(request.writeMode === 'BLOCKING' && onNoSpace === 'FAIL'
-      ? [invalid('on_no_space', 'cannot be FAIL with write_mode BLOCKING: QEMU may crash then; use PAUSE')]
+    ...(mayBlock && onNoSpace === 'FAIL'
+      ? [invalid('on_no_space', `cannot be FAIL with ${mayBlock}: QEMU may crash then; use PAUSE`)]
       : []),
   ]);
   const options = plainOptions(bandwidthOf(request.bandwidthBytesPerSecond));
@@ -70,6 +75,7 @@ export function parseStartCopy(request: CopyRequest): CopySpec {
       overcommit: request.overcommit,
       pauseGuest: given(request.pauseGuest) ?? 'AUTO',
       timeLimitMs: request.timeLimitMs,
+      ...(request.endPolicy && { endPolicy: endPolicyOf(request.endPolicy) }),
     },
   };
 }

@@ -20,7 +20,6 @@ import {
   type Outcome as OutcomeMessage,
   PauseGuest,
   PauseReason,
-  type PivotGate,
   Progress_Phase,
   type Progress as ProgressMessage,
   type JobSpace as SpaceMessage,
@@ -29,20 +28,23 @@ import {
 import type { PlannedJob, Started } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
 import { JobEvent } from '../../core/job/job-event.ts';
-import type { JobView, PublicAccepted, ShownGate } from '../../core/job/job-view.ts';
+import type { JobView, PublicAccepted } from '../../core/job/job-view.ts';
 import type { Outcome } from '../../core/job/outcome.ts';
 import type { Progress } from '../../core/job/progress.ts';
 import type { JobSpace } from '../../core/job/space.ts';
 import type { JobOptions } from '../../core/job-options.ts';
 import { defined } from '../../lib/defined.ts';
 import { toMs } from '../durations.ts';
+import { toEndPolicy, toStep } from '../end-policies.ts';
 import { enumName, namedOf } from '../enums.ts';
+import { toShownGate } from '../gates.ts';
 import { toTarget } from '../requests.ts';
 import { failureOf } from './failure.ts';
 
 export function toJobView(message: JobMessage | undefined): JobView {
   if (message === undefined) fail('NOT_IMPLEMENTED', { feature: 'an answer without a job' });
   const bandwidthBytesPerSecond = Number(message.bandwidthBytesPerSecond);
+  const { policy, steps = [] } = message.endPolicy ?? {};
   return {
     job: {
       accepted: {
@@ -56,6 +58,7 @@ export function toJobView(message: JobMessage | undefined): JobView {
         destination: toDestination(message.destination),
         options: {
           ...toOptions(message.options, bandwidthBytesPerSecond),
+          ...defined({ endPolicy: policy && toEndPolicy(policy) }),
           ...defined({ configOwner: enumName(ConfigOwner, 'CONFIG_OWNER', message.configOwner) }),
         },
         ...(Object.keys(message.labels).length > 0 && { labels: message.labels }),
@@ -73,14 +76,10 @@ export function toJobView(message: JobMessage | undefined): JobView {
       pivotGate: message.pivotGate && toShownGate(message.pivotGate),
       outcome: toOutcome(message.outcome),
       ...defined({ space: message.space && toSpace(message.space) }),
+      ...(steps.length > 0 && { policySteps: steps.map(toStep) }),
     },
     progress: message.progress && toProgress(message.progress),
   };
-}
-
-function toShownGate({ token, nextStartPath, openTime, recordTime }: PivotGate): ShownGate {
-  const times = defined({ recordTime: recordTime?.toISOString() });
-  return { token, nextStartPath, openTime: openTime?.toISOString() ?? '', ...times };
 }
 
 export function toStarted({ result }: StartCopyResponse): Started {

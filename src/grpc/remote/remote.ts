@@ -11,7 +11,7 @@ import { fail } from '../../core/errors.ts';
 import type { JobEvent } from '../../core/job/job-event.ts';
 import { hasLabels } from '../../core/job/labels.ts';
 import type { JobsMessage } from '../../core/jobs-message.ts';
-import { GATES_SINCE, LABELS_SINCE } from '../versions.ts';
+import { GATES_SINCE, LABELS_SINCE, POLICIES_SINCE } from '../versions.ts';
 import { toJobEvent, toJobView, toStarted } from './answers.ts';
 import { RemoteCalls, type RemoteOptions } from './calls.ts';
 import { toDomain, toDomainDisk } from './domains.ts';
@@ -39,8 +39,11 @@ export class Remote implements BlockJobs, Disposable {
     this.#calls = new RemoteCalls(options);
   }
 
-  readonly startCopy: BlockJobs['startCopy'] = async (request, call) =>
-    await this.#start(call, Jobs.startCopy, fromCopyRequest(request));
+  /** An older agent would start the job, and drop its policy. */
+  readonly startCopy: BlockJobs['startCopy'] = async (request, call) => {
+    if (request.endPolicy !== undefined) await this.#calls.needs('end_policy', POLICIES_SINCE, call);
+    return await this.#start(call, Jobs.startCopy, fromCopyRequest(request));
+  };
 
   readonly rebase: BlockJobs['rebase'] = async (request, call) =>
     await this.#start(call, Jobs.rebase, fromRebaseRequest(request));

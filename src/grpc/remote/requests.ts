@@ -29,10 +29,11 @@ import {
 import type { Requests } from '../../core/block-jobs.ts';
 import type { AskedDestination, JobRef, StartRequest } from '../../core/requests.ts';
 import { fromMs } from '../durations.ts';
+import { fromAskedPolicy } from '../end-policies.ts';
 import { numberOf } from '../enums.ts';
 
 export function fromCopyRequest(asked: Requests['startCopy']): StartCopyRequest {
-  const { destination, format, encryption, timeLimitMs, ...request } = asked;
+  const { destination, format, encryption, timeLimitMs, endPolicy, ...request } = asked;
   return {
     ...request,
     labels: { ...request.labels },
@@ -44,6 +45,7 @@ export function fromCopyRequest(asked: Requests['startCopy']): StartCopyRequest 
     configOwner: fromConfigOwner(request),
     accept: fromAccept(request.accept),
     timeLimit: timeLimitMs === undefined ? undefined : fromMs(timeLimitMs),
+    endPolicy: endPolicy && fromAskedPolicy(endPolicy),
   };
 }
 

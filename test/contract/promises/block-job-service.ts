@@ -1,4 +1,5 @@
 /** block_job_service.proto. */
+import { ASKED_POLICY } from './end-policy.ts';
 import type { Row } from './row.ts';
 
 const ALL_CALLS: readonly Row[] = [
@@ -679,6 +680,7 @@ const LEFTOVERS: readonly Row[] = [
 export const BLOCK_JOB_SERVICE: readonly Row[] = [
   ...ALL_CALLS,
   ...STARTS,
+  ...ASKED_POLICY,
   ...REBASE_AND_COMMIT,
   ...PLANS,
   ...CHANGES_AND_ENDS,

@@ -1,4 +1,5 @@
 /** job.proto. */
+import { END_POLICY } from './end-policy.ts';
 import type { Row } from './row.ts';
 
 const REFS: readonly Row[] = [
@@ -491,6 +492,7 @@ export const JOB: readonly Row[] = [
   ...OUTCOMES,
   ...GATES,
   ...SPACE,
+  ...END_POLICY,
   ...JOBS,
   ...EVENTS,
 ];

@@ -33,6 +33,7 @@ export const VERBS: Readonly<Partial<Record<QmpCommand['execute'], readonly Qemu
   'job-pause': GOES_ON,
   'job-resume': GOES_ON,
   'block-job-set-speed': GOES_ON,
+  'block-job-change': GOES_ON,
   'job-complete': ['ready', 'standby'],
   'job-finalize': ['pending'],
   'job-dismiss': ['concluded'],

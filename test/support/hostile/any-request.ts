@@ -196,6 +196,16 @@ function arbitraries(machine: Place): Readonly<Record<Rpc, readonly [Codec, fc.A
     onNoSpace: aFewOf(0, 1, 2),
     timeLimit: maybe(duration),
     pauseGuest: aFewOf(0, 1, 2, 3),
+    endPolicy: maybe(
+      fc.record({
+        patience: maybe(duration),
+        bandwidthCeilingBytesPerSecond: int64,
+        switchToBlocking: fc.boolean(),
+        chooseGranularity: fc.boolean(),
+        atDeadline: aFewOf(0, 1, 2, 3),
+        maxGuestPause: maybe(duration),
+      }),
+    ),
   });
   const target = { $case: 'file', value: `${machine.dir}/dst/new` } as const;
   const page = {

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { HostClock } from '../../../src/agent/host/host-clock.ts';
 import { AskedSoFar } from '../../../src/agent/job/asked-so-far.ts';
 import { failure } from '../../../src/core/errors.ts';
+import { writeModeOf } from '../../../src/core/job/end-policy.ts';
 import { ending } from '../../../src/core/job/ending.ts';
 import { handoverOf } from '../../../src/core/job/handover-of.ts';
 import { advance, allows, concludedJob, hasEnded, type Job } from '../../../src/core/job/job.ts';
@@ -14,6 +15,7 @@ import { isOverNetwork, isYanked } from '../../../src/core/job/job-facts.ts';
 import type { Accepted, EntryBody } from '../../../src/core/job/journal-entry.ts';
 import { outcomeOf } from '../../../src/core/job/outcome-of.ts';
 import { mayPivot } from '../../../src/core/job/pivot-gate.ts';
+import type { EndPolicy } from '../../../src/core/job-options.ts';
 import { type Heard, HOLD_LIMIT_MS, lookAgainMs } from '../../../src/core/moves/circumstances.ts';
 import type { Move, Seen } from '../../../src/core/moves/moves.ts';
 import { nextMove } from '../../../src/core/moves/next-move.ts';
@@ -32,8 +34,10 @@ import {
   HELD,
   jobWith,
   OPTIONS,
+  POLICY,
   PULL,
   pivot,
+  policyStep,
   READY,
   RUNNING,
   STORIES,
@@ -88,6 +92,8 @@ function concludedOn(deviceOn: 'SOURCE' | 'DESTINATION', qemuError?: string): En
 }
 const GATE: EntryBody = { entry: 'gate-opened', token: 'token' };
 const STARTED: EntryBody = { entry: 'step-started', step: 'start-mirror' };
+const PAUSES: EndPolicy = { ...POLICY, atDeadline: 'PAUSE_GUEST', maxGuestPauseMs: 1000 };
+const TO_PAUSE = policyStep('PAUSE_GUEST');
 const MORE_STORIES: readonly (readonly [string, readonly EntryBody[], Parameters<typeof jobWith>[0]?])[] = [
   ['starting, and QEMU may have it', [STARTED]],
   ['running, then to pivot', [RUNNING], { options: { onReady: 'PIVOT' } }],
@@ -97,12 +103,30 @@ const MORE_STORIES: readonly (readonly [string, readonly EntryBody[], Parameters
   ['ready, its gate open', [RUNNING, READY, GATE]],
   ['ready, its owner has recorded it', [RUNNING, READY, GATE, { entry: 'config-recorded', token: 'token' }]],
   ['ready, to finish', [RUNNING, READY], { options: { onReady: 'FINISH' } }],
+  ...(['HOLD', 'PIVOT', 'FINISH'] as const).map(
+    (onReady) =>
+      [
+        `running, its guest to be paused, ${onReady}`,
+        [RUNNING, TO_PAUSE],
+        { options: { onReady, endPolicy: PAUSES } },
+      ] as const,
+  ),
+  [
+    'pivoting, its guest to be paused',
+    [RUNNING, READY, pivot(), TO_PAUSE],
+    { options: { onReady: 'PIVOT', endPolicy: PAUSES } },
+  ],
+  ['running, a pause allowed', [RUNNING], { options: { onReady: 'PIVOT', endPolicy: PAUSES } }],
+  ['running, to go on at the deadline', [RUNNING], { options: { endPolicy: { ...POLICY, atDeadline: 'HOLD' } } }],
 ];
 const WISHES: readonly (readonly EntryBody[])[] = [
   [],
   [{ entry: 'speed-requested', bandwidthBytesPerSecond: 7 }],
   [{ entry: 'pause-requested' }],
   [{ entry: 'speed-requested', bandwidthBytesPerSecond: 7 }, { entry: 'resume-requested' }],
+  [policyStep('LIMIT')],
+  [policyStep('BLOCKING')],
+  [policyStep('BLOCKING'), { entry: 'write-mode', writeMode: 'BLOCKING' }],
 ];
 const HOLDS = [
   { name: '', held: false, forMs: 0 },
@@ -217,7 +241,8 @@ const ENDS: Readonly<Record<string, { readonly asks?: EntryBody; readonly timeLi
  * From any moment on. Most need less than twenty looks; a guest that is held and rests while its copy hangs needs more.
  */
 const MOST_LOOKS = 60;
-const MOST_REFUSALS = 30;
+/** A request is refused ten times in a second, for two seconds; before an end at the deadline there may be another one. */
+const MOST_REFUSALS = 50;
 /** After this number of looks without an event, nothing more happens. */
 const STILL_AFTER = 6;
 
@@ -255,11 +280,12 @@ class Life {
       this.#look();
     if (this.refusals > MOST_REFUSALS) return `QEMU refused ${this.refusals} times`;
     if (hasEnded(this.#job)) return this.#wrongEnd;
-    const { state, wantsBandwidth, wantsPaused } = this.#job;
+    const { state, wantsBandwidth, wantsPaused, switched } = this.#job;
     const why = this.#waitsFor();
     if (why === undefined || (this.looks >= MOST_LOOKS && this.#qemu.now.hangs === 'NOT'))
       return `${state}, QEMU ${JSON.stringify(this.#qemu.now)}`;
-    const isOpen = wantsBandwidth !== undefined || wantsPaused !== undefined;
+    const isOpen =
+      wantsBandwidth !== undefined || wantsPaused !== undefined || (switched === 'REQUESTED' && state !== 'CANCELLING');
     return isOpen && !why.startsWith('an answer of QEMU') ? `${state}: a wish is not answered` : undefined;
   }
 
@@ -280,7 +306,7 @@ class Life {
     if (hangs !== 'NOT') return isYanked(this.#job) ? undefined : 'an answer of QEMU, or force';
     // It is paused before a blocking copy is cancelled, because QEMU may not survive that otherwise. Not with
     // pause_guest NEVER.
-    const isBlocking = accepted.options.writeMode === 'BLOCKING';
+    const isBlocking = writeModeOf(this.#job) === 'BLOCKING';
     if (guestMigrates && (!isForced || isBlocking)) return 'the guest, which migrates';
     if (halt === 'NO_SPACE' && intent?.entry !== 'cancel-requested') return 'space';
     if (halt === 'USER' && intent === undefined) return 'Resume';

@@ -4,9 +4,10 @@ import type { Handover } from '../../../src/core/job/handover.ts';
 import { fold, type Job, type JobState } from '../../../src/core/job/job.ts';
 import type { Accepted, EntryBody, JournalEntry } from '../../../src/core/job/journal-entry.ts';
 import { outcomeOf } from '../../../src/core/job/outcome-of.ts';
+import type { PolicyAction } from '../../../src/core/job/policy-step.ts';
 import type { SpaceLevel } from '../../../src/core/job/space-told.ts';
 import type { MadeFile } from '../../../src/core/job/step.ts';
-import { type JobOptions, plainOptions } from '../../../src/core/job-options.ts';
+import { type EndPolicy, type JobOptions, plainOptions } from '../../../src/core/job-options.ts';
 
 export const JOB = 'bj0011223344556677';
 export const SOURCE = '/vm/disk.qcow2';
@@ -66,7 +67,7 @@ export const RUNNING: EntryBody = { entry: 'running' };
 /** When QEMU was asked that said READY: a little before it was written down. */
 export const SEEN_AT = timeOf(2.5);
 export const READY: EntryBody = { entry: 'ready', seenAt: SEEN_AT };
-export const VERDICT: EntryBody = {
+export const VERDICT: Extract<EntryBody, { entry: 'verdict' }> = {
   entry: 'verdict',
   convergence: 'STALLED',
   because: 'GUEST',
@@ -79,6 +80,19 @@ export const VERDICT: EntryBody = {
   remainingBytes: 100 * 2 ** 20,
   floorBytes: 96 * 2 ** 20,
 };
+export const POLICY: EndPolicy = {
+  patienceMs: 60_000,
+  ceilingBytesPerSecond: 0,
+  switchToBlocking: false,
+  chooseGranularity: false,
+  atDeadline: 'ABORT',
+  maxGuestPauseMs: undefined,
+};
+export function policyStep(what: PolicyAction): EntryBody {
+  const numbers = { remainingBytes: 100 * 2 ** 20, bytesPerSecond: 20 * 2 ** 20 };
+  const bandwidth = what === 'LIMIT' ? { bandwidthBytesPerSecond: 80 * 2 ** 20 } : {};
+  return { entry: 'policy-step', what, because: 'a test', ...numbers, ...bandwidth };
+}
 export const FOLLOWED: EntryBody = { entry: 'followed', seenAt: timeOf(3.5) };
 export const CANCEL: EntryBody = { entry: 'cancel-requested', force: false };
 export const FORCE: EntryBody = { entry: 'cancel-requested', force: true };

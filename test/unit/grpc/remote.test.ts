@@ -55,7 +55,18 @@ import {
 import { answerTo, statusOf } from '../../../src/grpc/status.ts';
 import { present } from '../../support/checks.ts';
 import { serving } from '../../support/service/stub-server.ts';
-import { CONCLUDED, CREATED, jobOf, jobWith, LEFTOVER, READY, RUNNING, STORIES } from '../core/stories.ts';
+import {
+  CONCLUDED,
+  CREATED,
+  jobOf,
+  jobWith,
+  LEFTOVER,
+  POLICY,
+  policyStep,
+  READY,
+  RUNNING,
+  STORIES,
+} from '../core/stories.ts';
 
 const int = fc.oneof(fc.constantFrom(0, 1, 2), fc.integer());
 const int64 = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
@@ -113,6 +124,16 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
       onNoSpace: int,
       timeLimit: duration,
       pauseGuest: int,
+      endPolicy: maybe(
+        fc.record({
+          patience: duration,
+          bandwidthCeilingBytesPerSecond: int64,
+          switchToBlocking: fc.boolean(),
+          chooseGranularity: fc.boolean(),
+          atDeadline: int,
+          maxGuestPause: duration,
+        }),
+      ),
     }),
     (message: StartCopyRequest) => [toCopyRequest(message), toCopyRequest(fromCopyRequest(toCopyRequest(message)))],
   ],
@@ -245,6 +266,14 @@ const JOBS = [
     jobWith({ destination: nbdDestination, options: { timeLimitMs: 1500, granularityBytes: 4096 } }, RUNNING),
     jobWith({ destination: { ...fileDestination, encryption: { secretId: 's0' } } }, RUNNING),
     jobWith({ options: { configOwner: 'NONE' } }, RUNNING),
+    jobWith({ options: { endPolicy: POLICY } }, RUNNING),
+    jobWith(
+      { options: { endPolicy: { ...POLICY, atDeadline: 'PAUSE_GUEST', maxGuestPauseMs: 1500 } } },
+      RUNNING,
+      policyStep('LIMIT'),
+      policyStep('BLOCKING'),
+      policyStep('PAUSE_GUEST'),
+    ),
     jobWith({ options: { configOwner: 'EXTERNAL' } }, ...AT_GATE),
     jobWith({ options: { configOwner: 'EXTERNAL' } }, ...AT_GATE, { entry: 'config-recorded', token: 'token' }),
   ].map(publicJob),

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Accept, ConfigOwner, ConfigRecord, Destination, DiskRef, Job, Job_State, JobEvent, JobKind, JobOptions, JobRef, OnNoSpace, OnReady, PauseGuest, WriteMode } from "./job_pb.js";
+import type { Accept, ConfigOwner, ConfigRecord, Destination, DiskRef, EndPolicy, Job, Job_State, JobEvent, JobKind, JobOptions, JobRef, OnNoSpace, OnReady, PauseGuest, WriteMode } from "./job_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Status } from "../../google/rpc/status_pb.js";
 
@@ -121,8 +121,8 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
    * the service accepts the job. With on_ready HOLD, the job must be READY within this time. With PIVOT or FINISH, it
    * must have ended. The time includes pauses, and times in which the service was down. The service counts it with a
    * clock that nobody can set: a jump of the host's clock changes nothing. When the time is over, the service ends the
-   * job without a pivot: the job is CANCELLED, with the error TIME_LIMIT_REACHED. The deadline of a call is different:
-   * it never touches a job.
+   * job without a pivot: the job is CANCELLED, with the error TIME_LIMIT_REACHED. EndPolicy.at_deadline can change that.
+   * The deadline of a call is different: it never touches a job.
    *
    * @generated from field: google.protobuf.Duration time_limit = 12;
    */
@@ -200,6 +200,14 @@ export declare type StartCopyRequest = Message<"blockjob.v1.StartCopyRequest"> &
    * @generated from field: blockjob.v1.ConfigOwner config_owner = 22;
    */
   configOwner: ConfigOwner;
+
+  /**
+   * The steps that the service may take if the copy does not end. Absent for none. A client should check Job.end_policy
+   * in the answer: an older service ignores this field.
+   *
+   * @generated from field: blockjob.v1.EndPolicy end_policy = 23;
+   */
+  endPolicy?: EndPolicy | undefined;
 
   /**
    * The labels of the job, in the form of Kubernetes labels; otherwise FIELD_INVALID. At most 32. A key is a name of 1

@@ -164,6 +164,214 @@ export declare type ConfigRecord = Message<"blockjob.v1.ConfigRecord"> & {
 export declare const ConfigRecordSchema: GenMessage<ConfigRecord>;
 
 /**
+ * The steps that the service may take for a copy that does not end.
+ *
+ * A step is taken when the verdict (Progress.convergence) is STALLED or DIVERGING for `patience`, and that verdict is in
+ * the journal. The speed limit comes before the write mode. A step that cannot help is passed over at once. Each step is
+ * taken at most once. It is a journal entry before it is done, and stays in Job.end_policy. docs/will-my-copy-end.md says
+ * what each step costs.
+ *
+ * @generated from message blockjob.v1.EndPolicy
+ */
+export declare type EndPolicy = Message<"blockjob.v1.EndPolicy"> & {
+  /**
+   * The time before the first step, and between two steps: 1 second to 1 day, otherwise FIELD_INVALID. Absent means 1
+   * minute.
+   *
+   * @generated from field: google.protobuf.Duration patience = 1;
+   */
+  patience?: Duration | undefined;
+
+  /**
+   * If the job's own speed limit holds the copy back, the limit is lifted to this one, in bytes per second: 0 to 2^63-1,
+   * otherwise BANDWIDTH_OUT_OF_RANGE. A limit is never lowered. A limit that a client has set since the start stays as it
+   * is. 0 means that the limit stays.
+   *
+   * @generated from field: int64 bandwidth_ceiling_bytes_per_second = 2;
+   */
+  bandwidthCeilingBytesPerSecond: bigint;
+
+  /**
+   * Switches the copy to WRITE_MODE_BLOCKING while it runs, if the rest is copied within 5 seconds at the present speed.
+   * Until the copy has caught up, the guest's writes are as slow as the destination. The request is refused with
+   * QEMU_TOO_OLD if this QEMU cannot do it (before 8.2). The job is paused, and does not fail, if a disk fails, as with
+   * write_mode BLOCKING; for the same reason on_no_space FAIL is refused (FIELD_INVALID). No effect with write_mode
+   * BLOCKING.
+   *
+   * @generated from field: bool switch_to_blocking = 3;
+   */
+  switchToBlocking: boolean;
+
+  /**
+   * The action when StartCopyRequest.time_limit has expired. UNSPECIFIED means ABORT. HOLD and PAUSE_GUEST are refused
+   * without a time limit (FIELD_INVALID).
+   *
+   * @generated from field: blockjob.v1.AtDeadline at_deadline = 5;
+   */
+  atDeadline: AtDeadline;
+
+  /**
+   * The longest time that the guest is paused by PAUSE_GUEST: 100 milliseconds to 5 seconds, otherwise FIELD_INVALID.
+   * Required by PAUSE_GUEST, and refused with other values (FIELD_INVALID). If the service dies during the pause, the
+   * guest stays paused until the service is started again.
+   *
+   * @generated from field: google.protobuf.Duration max_guest_pause = 6;
+   */
+  maxGuestPause?: Duration | undefined;
+
+  /**
+   * Chooses granularity_bytes before the start, unless the request gives it: 4096, 8192 or 16384, by the mean size of the
+   * guest's writes since QEMU began. If that is 32 KiB or more, or there are fewer than 256 writes, QEMU chooses.
+   * Plan.notes and JobOptions.granularity_bytes have the result.
+   *
+   * @generated from field: bool choose_granularity = 7;
+   */
+  chooseGranularity: boolean;
+};
+
+/**
+ * Describes the message blockjob.v1.EndPolicy.
+ * Use `create(EndPolicySchema)` to create a new message.
+ */
+export declare const EndPolicySchema: GenMessage<EndPolicy>;
+
+/**
+ * The end policy of a job, and what came of it.
+ *
+ * @generated from message blockjob.v1.JobEndPolicy
+ */
+export declare type JobEndPolicy = Message<"blockjob.v1.JobEndPolicy"> & {
+  /**
+   * The policy, with its defaults.
+   *
+   * @generated from field: blockjob.v1.EndPolicy policy = 1;
+   */
+  policy?: EndPolicy | undefined;
+
+  /**
+   * The steps so far, the oldest first.
+   *
+   * @generated from field: repeated blockjob.v1.EndStep steps = 2;
+   */
+  steps: EndStep[];
+};
+
+/**
+ * Describes the message blockjob.v1.JobEndPolicy.
+ * Use `create(JobEndPolicySchema)` to create a new message.
+ */
+export declare const JobEndPolicySchema: GenMessage<JobEndPolicy>;
+
+/**
+ * A step for a copy that does not end.
+ *
+ * @generated from message blockjob.v1.EndStep
+ */
+export declare type EndStep = Message<"blockjob.v1.EndStep"> & {
+  /**
+   * The kind of the step. QEMU may refuse it: then the event of a later revision says so.
+   *
+   * @generated from field: blockjob.v1.EndStep.Kind kind = 1;
+   */
+  kind: EndStep_Kind;
+
+  /**
+   * The revision of the journal entry.
+   *
+   * @generated from field: int64 revision = 2;
+   */
+  revision: bigint;
+
+  /**
+   * When the entry was written, by the host's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 3;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * The reason, in one line for people. Not to be parsed.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * The bytes that were left to copy.
+   *
+   * @generated from field: int64 remaining_bytes = 5;
+   */
+  remainingBytes: bigint;
+
+  /**
+   * The speed of the copy, in bytes per second.
+   *
+   * @generated from field: int64 bytes_per_second = 6;
+   */
+  bytesPerSecond: bigint;
+
+  /**
+   * The new limit, in bytes per second. 0 for other steps than LIMIT.
+   *
+   * @generated from field: int64 bandwidth_bytes_per_second = 7;
+   */
+  bandwidthBytesPerSecond: bigint;
+};
+
+/**
+ * Describes the message blockjob.v1.EndStep.
+ * Use `create(EndStepSchema)` to create a new message.
+ */
+export declare const EndStepSchema: GenMessage<EndStep>;
+
+/**
+ * The kind of a step.
+ *
+ * @generated from enum blockjob.v1.EndStep.Kind
+ */
+export enum EndStep_Kind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The speed limit is lifted.
+   *
+   * @generated from enum value: KIND_LIMIT = 1;
+   */
+  LIMIT = 1,
+
+  /**
+   * The copy is switched to WRITE_MODE_BLOCKING.
+   *
+   * @generated from enum value: KIND_BLOCKING = 2;
+   */
+  BLOCKING = 2,
+
+  /**
+   * The time limit has expired, and the job goes on.
+   *
+   * @generated from enum value: KIND_HOLD = 3;
+   */
+  HOLD = 3,
+
+  /**
+   * The time limit has expired, and the guest is paused for the rest.
+   *
+   * @generated from enum value: KIND_PAUSE_GUEST = 4;
+   */
+  PAUSE_GUEST = 4,
+}
+
+/**
+ * Describes the enum blockjob.v1.EndStep.Kind.
+ */
+export declare const EndStep_KindSchema: GenEnum<EndStep_Kind>;
+
+/**
  * A network block device that another process serves.
  *
  * @generated from message blockjob.v1.NbdDestination
@@ -1097,6 +1305,13 @@ export declare type Job = Message<"blockjob.v1.Job"> & {
   configOwner: ConfigOwner;
 
   /**
+   * The end policy, and the steps that were taken. Absent if the job has none.
+   *
+   * @generated from field: blockjob.v1.JobEndPolicy end_policy = 26;
+   */
+  endPolicy?: JobEndPolicy | undefined;
+
+  /**
    * The labels of the call that started the job.
    *
    * @generated from field: map<string, string> labels = 30;
@@ -1399,7 +1614,7 @@ export enum JobEvent_Kind {
 
   /**
    * The state changed, a finding or decision changed the outcome, or the service found that the job will not end at
-   * the present rates, or will again. A journal entry.
+   * the present rates, or will again, or takes a step for it (Job.end_policy). A journal entry.
    *
    * @generated from enum value: KIND_STATE = 2;
    */
@@ -1795,6 +2010,49 @@ export enum ConfigOwner {
  * Describes the enum blockjob.v1.ConfigOwner.
  */
 export declare const ConfigOwnerSchema: GenEnum<ConfigOwner>;
+
+/**
+ * The action of the service when the time limit of a copy (StartCopyRequest.time_limit) has expired.
+ *
+ * @generated from enum blockjob.v1.AtDeadline
+ */
+export enum AtDeadline {
+  /**
+   * The same as ABORT.
+   *
+   * @generated from enum value: AT_DEADLINE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Ends the job without a pivot.
+   *
+   * @generated from enum value: AT_DEADLINE_ABORT = 1;
+   */
+  ABORT = 1,
+
+  /**
+   * Lets the job go on. An event says that the time limit has expired.
+   *
+   * @generated from enum value: AT_DEADLINE_HOLD = 2;
+   */
+  HOLD = 2,
+
+  /**
+   * Pauses the guest while the rest is copied, and then ends the job as on_ready says, or leaves it in READY. It does so
+   * only if the rest is copied within max_guest_pause at the present speed, and the data under way to the destination
+   * within 2.5 seconds, because QEMU does not answer meanwhile. Otherwise, and if the rest is not copied in
+   * that time after all, it ends the job as ABORT does. The decision takes up to 10 seconds.
+   *
+   * @generated from enum value: AT_DEADLINE_PAUSE_GUEST = 3;
+   */
+  PAUSE_GUEST = 3,
+}
+
+/**
+ * Describes the enum blockjob.v1.AtDeadline.
+ */
+export declare const AtDeadlineSchema: GenEnum<AtDeadline>;
 
 /**
  * A loss that a caller accepts. A start that would cause the loss is refused with LOSS_NOT_ACCEPTED unless the request

@@ -11,7 +11,7 @@ import { LOOK_MS } from '../../../../src/core/job/convergence.ts';
 import type { Job } from '../../../../src/core/job/job.ts';
 import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import { Disconnected } from '../../../../src/qmp/errors.ts';
-import { ACCEPTED, CONCLUDED, jobOf, jobWith, RUNNING } from '../../core/stories.ts';
+import { ACCEPTED, CONCLUDED, jobOf, jobWith, POLICY, RUNNING, VERDICT } from '../../core/stories.ts';
 
 const MIB = 2 ** 20;
 const OTHER = 'bj00000000000000ff';
@@ -26,8 +26,8 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** A VM whose mirrors copy 10 MiB a second, and a guest with this demand a second. */
-function sampled(jobs: readonly Job[], demandMib = 0) {
+/** A VM whose mirrors copy so much a second, and a guest with this demand a second. */
+function sampled(jobs: readonly Job[], { demandMib = 0, copiesMib = 10 } = {}) {
   const machine = new VirtualMachine({ socketPath: '/nowhere', givenName: 'vm1', logger });
   vi.spyOn(machine, 'identity', 'get').mockReturnValue({ generation: 1 } as never);
   const machines = new VirtualMachines({ folder: undefined, named: [], logger });
@@ -36,7 +36,7 @@ function sampled(jobs: readonly Job[], demandMib = 0) {
   const seconds = () => (performance.now() - began) / 1000;
   const asksJobs = vi.spyOn(machine, 'blockJobs').mockImplementation(async () => {
     const running = { status: 'running', paused: false, ioStatus: 'ok', speedBytesPerSecond: 0 } as const;
-    const offsetBytes = seconds() * 10 * MIB;
+    const offsetBytes = seconds() * copiesMib * MIB;
     const known = jobs.map(({ accepted }) => ({ id: accepted.job, ...running, offsetBytes, lengthBytes: 4000 * MIB }));
     return await Promise.resolve(known);
   });
@@ -90,7 +90,7 @@ it('writes nothing of a job that ends', async () => {
 });
 
 it('writes the verdict on a job that does not end, once, with its numbers', async () => {
-  using here = sampled([jobOf(RUNNING)], 40);
+  using here = sampled([jobOf(RUNNING)], { demandMib: 40 });
   await pass(3);
   expect(here.entries).toMatchObject([
     {
@@ -101,4 +101,25 @@ it('writes the verdict on a job that does not end, once, with its numbers', asyn
       demandBytesPerSecond: 40 * MIB,
     },
   ]);
+});
+
+it('writes the step of an end policy when its patience has passed, and not if the job ends', async () => {
+  const endPolicy = { ...POLICY, patienceMs: 8000, switchToBlocking: true };
+  const job = jobWith({ options: { endPolicy } }, RUNNING, VERDICT);
+  // The rest is 4000 MiB less what is copied: near only for a very fast copy.
+  using here = sampled([job], { demandMib: 4000, copiesMib: 800 });
+  await pass(3);
+  expect(here.entries).toEqual([]);
+  await pass(3);
+  expect(here.entries).toEqual([]);
+  await pass(1);
+  expect(here.entries).toMatchObject([{ entry: 'policy-step', what: 'BLOCKING' }]);
+});
+
+it('begins to count again for a job that ends in between', async () => {
+  const endPolicy = { ...POLICY, patienceMs: 8000, switchToBlocking: true };
+  const ending = jobWith({ options: { endPolicy } }, RUNNING);
+  using here = sampled([ending], { demandMib: 1, copiesMib: 800 });
+  await pass(7);
+  expect(here.entries).toEqual([]);
 });

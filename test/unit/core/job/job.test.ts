@@ -27,6 +27,7 @@ import {
   journalOf,
   MADE,
   pivot,
+  policyStep,
   READY,
   RUNNING,
   SEEN_AT,
@@ -105,6 +106,11 @@ const TABLE: Readonly<Record<string, readonly [EntryBody, ...(JobState | '-')[]]
   ],
   'change-refused': [
     { entry: 'change-refused', change: 'SPEED', failure: FAILURE },
+    ...(['-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'] as const),
+  ],
+  'policy-step': [policyStep('LIMIT'), '-', 'RUNNING', 'READY', 'PIVOTING', '-'],
+  'write-mode': [
+    { entry: 'write-mode', writeMode: 'BLOCKING' },
     ...(['-', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'] as const),
   ],
   'asked-again': [{ entry: 'asked-again' }, 'STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING'],
@@ -202,6 +208,8 @@ describe('the table of states', () => {
       'asked-again': true,
       followed: true,
       verdict: true,
+      'policy-step': true,
+      'write-mode': true,
       speed: true,
       'gate-opened': true,
       'config-recorded': true,

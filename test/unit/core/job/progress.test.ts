@@ -1,5 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Job } from '../../../../src/core/job/job.ts';
+import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import {
   NO_HISTORY,
   observe,
@@ -8,7 +10,7 @@ import {
   type Sample,
   verifying,
 } from '../../../../src/core/job/progress.ts';
-import { jobOf, jobWith, PULL, pivot, READY, RUNNING } from '../stories.ts';
+import { jobOf, jobWith, POLICY, PULL, pivot, policyStep, READY, RUNNING } from '../stories.ts';
 
 const MIB = 1_048_576;
 
@@ -30,6 +32,8 @@ function lastOf(...samples: readonly Partial<Sample>[]): Progress {
   if (last === undefined) throw new Error('a series without samples');
   return last;
 }
+
+const withPolicy = (...steps: readonly EntryBody[]) => jobWith({ options: { endPolicy: POLICY } }, RUNNING, ...steps);
 
 /** Copied and total bytes, at one sample a second. */
 const series = (...pairs: readonly (readonly [offsetBytes: number, lengthBytes: number])[]) =>
@@ -256,6 +260,21 @@ describe('the progress that is shown', () => {
       phase: 'COPYING',
     });
     expect(progressShown(jobOf(RUNNING, READY), measured, '')).toMatchObject({ percent: 100, phase: 'FOLLOWING' });
+  });
+
+  it('of a job that does not end has the steps of its end policy in its reason', () => {
+    const stalled: Progress = {
+      ...lastOf(...windows(NONE, SOME, MORE)),
+      convergence: 'STALLED',
+      reason: 'will not end',
+    };
+    const reasonOf = (one: Job, progress = stalled) => progressShown(one, progress, '').reason;
+    expect(reasonOf(jobOf(RUNNING))).toBe('will not end');
+    expect(reasonOf(withPolicy())).toBe('will not end; steps of the end policy so far: none');
+    expect(reasonOf(withPolicy(policyStep('LIMIT'), policyStep('BLOCKING')))).toBe(
+      'will not end; steps of the end policy so far: LIMIT, BLOCKING',
+    );
+    expect(reasonOf(withPolicy(), { ...stalled, convergence: 'CONVERGING', reason: 'ends' })).toBe('ends');
   });
 
   it('of a paused job is STALLED, without an ETA', () => {

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { failure } from '../../../../src/core/errors.ts';
 import { advance, allows, type Job } from '../../../../src/core/job/job.ts';
 import type { Concluded, DeviceOn, EntryBody } from '../../../../src/core/job/journal-entry.ts';
+import type { OnReady, WriteMode } from '../../../../src/core/job-options.ts';
 import type { Asking, Circumstance, Move, QemuRefusals, Seen } from '../../../../src/core/moves/moves.ts';
 import * as table from '../../../../src/core/moves/next-move.ts';
 import * as urgent from '../../../../src/core/moves/urgent-move.ts';
@@ -24,8 +25,10 @@ import {
   jobOf,
   jobWith,
   OPTIONS,
+  POLICY,
   PULL,
   pivot,
+  policyStep,
   READY,
   RUNNING,
   SEEN_AT,
@@ -53,11 +56,13 @@ const NAMES: Readonly<Record<Asking | Circumstance, true>> = {
   pause: true,
   resume: true,
   speed: true,
+  mode: true,
   bitmaps: true,
   yank: true,
   finalize: true,
   overdue: true,
   timeIsUp: true,
+  timeIsLongUp: true,
   pauseLasts: true,
   heldTooLong: true,
   waitsFarTooLong: true,
@@ -639,15 +644,18 @@ describe('the next move', () => {
     expect(nextMove(jobOf(RUNNING), seen('running', { speedBytesPerSecond: 77 }), NOT_ASKED)).toEqual(record(SPEED));
     expect(nextMove(jobOf(RUNNING, SPEED), seen('running', { speedBytesPerSecond: 77 }), NOT_ASKED)).toEqual(WAIT);
   });
-  describe.each<[string, EntryBody, 'SPEED' | 'PAUSE']>([
+  const NEVER: EntryBody = { entry: 'cancel-requested', force: false, pauseGuest: 'NEVER' };
+  describe.each<[string, EntryBody, 'SPEED' | 'PAUSE' | 'WRITE_MODE']>([
     ['another limit', { entry: 'speed-requested', bandwidthBytesPerSecond: 77 }, 'SPEED'],
     ['a pause', { entry: 'pause-requested' }, 'PAUSE'],
+    ['another write mode', policyStep('BLOCKING'), 'WRITE_MODE'],
   ])('%s that is wanted', (_name, wish, change) => {
     const late = (state: string) => record({ entry: 'change-refused', change, failure: tooLate(state) });
     const tooLate = (state: string) => failure('JOB_ENDING', { job: JOB, state });
 
     it('does not delay an end, and is not repeated when QEMU refuses it', () => {
-      const ending = jobWith(PULL, RUNNING, wish, CANCEL);
+      // The end of a blocking copy is that of every blocking copy.
+      const ending = jobWith(PULL, RUNNING, wish, change === 'WRITE_MODE' ? NEVER : CANCEL);
       expect(nextMove(ending, seen('pending'), NOT_ASKED)).toEqual(END_BY_FORCE);
       expect(nextMove(ending, seen('running'), NOT_ASKED)).toEqual(END_BY_FORCE);
       for (const status of ['waiting', 'pending', 'aborting'] as const) {
@@ -655,19 +663,42 @@ describe('the next move', () => {
       }
     });
 
-    it('is answered while a pull waits for its guest, which migrates', () => {
+    it.skipIf(change === 'WRITE_MODE')('is answered while a pull waits for its guest, which migrates', () => {
       const pulling = jobWith(PULL, RUNNING, wish);
       expect(nextMove(pulling, seen('pending', {}, { guestMigrates: true }), NOT_ASKED)).toEqual(late('RUNNING'));
     });
 
     it('is given up in QEMU’s own words when it is refused for longer than a race explains', () => {
-      const asked = { ...NOT_ASKED, refused: { speed: 'no', pause: 'no' } };
+      const asked = { ...NOT_ASKED, refused: { speed: 'no', pause: 'no', mode: 'no' } };
       const { move, ...rest } = nextMove(jobOf(RUNNING, wish), seen('running'), asked);
       expect(move).toBe('record');
       expect(rest).toMatchObject({
         entry: { change, failure: { reason: 'REFUSED_BY_QEMU', metadata: { qemuText: 'no' } } },
       });
     });
+  });
+  it('a lifted limit takes the same way as that of a caller', () => {
+    const SPEED: EntryBody = { entry: 'speed', bandwidthBytesPerSecond: 80 * 2 ** 20 };
+    expect(nextMove(jobOf(RUNNING, policyStep('LIMIT')), seen('running'), NOT_ASKED)).toEqual({
+      move: 'command',
+      asks: 'speed',
+      command: { execute: 'block-job-set-speed', arguments: { device: JOB, speed: 80 * 2 ** 20 } },
+      proves: SPEED,
+    });
+  });
+  it('a switch to BLOCKING is requested once, also while a pivot waits', () => {
+    const SWITCH: Move = {
+      move: 'command',
+      asks: 'mode',
+      command: { execute: 'block-job-change', arguments: { id: JOB, type: 'mirror', 'copy-mode': 'write-blocking' } },
+      proves: { entry: 'write-mode', writeMode: 'BLOCKING' },
+    };
+    const toSwitch = jobOf(RUNNING, policyStep('BLOCKING'));
+    expect(nextMove(toSwitch, seen('running'), NOT_ASKED)).toEqual(SWITCH);
+    expect(nextMove(toSwitch, seen('running'), { ...NOT_ASKED, mode: true })).toEqual(WAIT);
+    const alsoPivots = jobOf(RUNNING, READY, pivot(), policyStep('BLOCKING'));
+    expect(nextMove(alsoPivots, seen('standby'), NOT_ASKED)).toEqual(SWITCH);
+    expect(nextMove(jobOf(RUNNING, policyStep('BLOCKING'), SWITCHED), seen('running'), NOT_ASKED)).toEqual(WAIT);
   });
   it('a limit whose answer was lost is written down when QEMU has it', () => {
     const wanted = jobOf(RUNNING, { entry: 'speed-requested', bandwidthBytesPerSecond: 77 });
@@ -993,14 +1024,99 @@ describe('a job with a time limit', () => {
     });
   });
 
+  it('goes on with HOLD', () => {
+    const endPolicy = { ...POLICY, atDeadline: 'HOLD' } as const;
+    expect(nextMove(jobWith({ options: { ...options, endPolicy } }, RUNNING), seen('running'), timeIsUp)).toEqual(WAIT);
+  });
+
+  describe('and PAUSE_GUEST', () => {
+    const endPolicy = { ...POLICY, atDeadline: 'PAUSE_GUEST', maxGuestPauseMs: 1000 } as const;
+    const job = (onReady: OnReady, ...entries: readonly EntryBody[]) =>
+      jobWith({ options: { ...options, endPolicy, onReady } }, RUNNING, ...entries);
+    const DUE = policyStep('PAUSE_GUEST');
+    const RELEASED: EntryBody = { entry: 'guest-released' };
+    const stopped = { guestRuns: false };
+    const cancels = { entry: { entry: 'cancel-requested', timeIsUp: true } };
+
+    it('waits for a rest that fits, for a while', () => {
+      expect(nextMove(job('HOLD'), seen('running'), timeIsUp)).toEqual(WAIT);
+      expect(nextMove(job('HOLD'), seen('running'), { ...timeIsUp, timeIsLongUp: true })).toMatchObject(cancels);
+    });
+
+    it('holds the guest until the copy is READY, and no longer than its limit', () => {
+      expect(nextMove(job('HOLD', DUE), seen('running'), timeIsUp)).toMatchObject({ move: 'hold-guest' });
+      const held = job('HOLD', DUE, HELD);
+      expect(nextMove(held, seen('running', {}, stopped), { ...timeIsUp, timeIsLongUp: true })).toEqual(WAIT);
+      expect(nextMove(held, seen('running', {}, stopped), { ...timeIsUp, heldTooLong: true })).toEqual(RELEASE);
+      expect(nextMove(held, seen('ready', {}, stopped), timeIsUp)).toEqual(record(READY));
+      expect(nextMove(job('HOLD', DUE, HELD, READY), seen('ready', {}, stopped), timeIsUp)).toEqual(RELEASE);
+      expect(nextMove(job('HOLD', DUE, HELD, READY, RELEASED), seen('ready'), timeIsUp)).toEqual(WAIT);
+    });
+
+    it('ends the job if the pause was too short', () => {
+      expect(nextMove(job('HOLD', DUE, HELD, RELEASED), seen('running'), timeIsUp)).toMatchObject(cancels);
+    });
+
+    it('does not hold a guest that migrates, is stopped, or whose job is paused', () => {
+      expect(nextMove(job('HOLD', DUE), seen('running', {}, { guestMigrates: true }), timeIsUp)).toEqual(WAIT);
+      expect(nextMove(job('HOLD', DUE), seen('running', {}, stopped), timeIsUp)).toEqual(WAIT);
+      const full = seen('paused', { ioStatus: 'nospace' });
+      expect(nextMove(job('HOLD', DUE, NO_SPACE), full, timeIsUp)).toEqual(WAIT);
+    });
+
+    it('carries the bitmaps first, and holds the guest until the pivot is done', () => {
+      expect(nextMove(job('PIVOT', DUE), seen('running'), { ...timeIsUp, bitmaps: false })).toEqual({
+        move: 'carry-bitmaps',
+      });
+      expect(nextMove(job('PIVOT', DUE), seen('running'), timeIsUp)).toMatchObject({ move: 'hold-guest' });
+      const held = seen('ready', {}, stopped);
+      expect(nextMove(job('PIVOT', DUE, HELD, READY), held, timeIsUp)).toEqual(record(pivot()));
+      expect(nextMove(job('PIVOT', DUE, HELD, READY, pivot()), held, timeIsUp)).toEqual(COMPLETE);
+    });
+
+    it('holds the guest of a pivot at once', () => {
+      const pivoting = job('PIVOT', READY, pivot(), DUE);
+      expect(nextMove(pivoting, seen('ready'), timeIsUp)).toMatchObject({ move: 'hold-guest' });
+      expect(nextMove(job('PIVOT', READY, pivot(), DUE, HELD, RELEASED), seen('ready'), timeIsUp)).toMatchObject({
+        entry: { entry: 'cancel-requested', force: true, timeIsUp: true },
+      });
+    });
+
+    it('holds the guest until a copy that finishes has ended', () => {
+      const held = seen('ready', {}, stopped);
+      expect(nextMove(job('FINISH', DUE, HELD, READY), held, timeIsUp)).toEqual(record(FINISH));
+      expect(nextMove(job('FINISH', DUE, HELD, READY, FINISH), held, timeIsUp)).toEqual(record(STILL));
+      expect(nextMove(job('FINISH', DUE, HELD, READY, FINISH, STILL), held, timeIsUp)).toEqual(END_SOFTLY);
+      const late = { ...timeIsUp, heldTooLong: true };
+      expect(nextMove(job('FINISH', DUE, HELD, READY, FINISH), held, late)).toEqual(RELEASE);
+    });
+
+    it('does not hold the guest at a gate', () => {
+      const gated = jobWith(
+        { options: { ...options, endPolicy, onReady: 'PIVOT', configOwner: 'EXTERNAL' } },
+        RUNNING,
+        DUE,
+        HELD,
+        READY,
+      );
+      expect(nextMove(gated, seen('ready', {}, stopped), timeIsUp)).toEqual(RELEASE);
+    });
+  });
+
   it('that becomes READY in the same moment is READY first', () => {
     expect(nextMove(jobWith({ options }, RUNNING), seen('ready'), timeIsUp)).toEqual({ move: 'record', entry: READY });
   });
 });
 
-describe('a blocking copy', () => {
-  const options = { writeMode: 'BLOCKING' } as const;
-  const job = (...entries: readonly EntryBody[]) => jobWith({ options }, RUNNING, READY, ...entries);
+const SWITCHED: EntryBody = { entry: 'write-mode', writeMode: 'BLOCKING' };
+
+describe.each<[how: string, WriteMode, readonly EntryBody[]]>([
+  ['from its start', 'BLOCKING', []],
+  ['because QEMU was asked for it', 'BACKGROUND', [policyStep('BLOCKING')]],
+  ['because it has been switched', 'BACKGROUND', [policyStep('BLOCKING'), SWITCHED]],
+])('a blocking copy, %s', (_how, writeMode, since) => {
+  const job = (...entries: readonly EntryBody[]) =>
+    jobWith({ options: { writeMode } }, RUNNING, READY, ...since, ...entries);
   const held = seen('ready', {}, { guestRuns: false });
 
   it('is cancelled with the guest held, and the guest continues when it has ended', () => {
@@ -1335,6 +1451,20 @@ describe('the table', () => {
       {},
       'job-resume',
     ],
+    [
+      'RUNNING, on_ready PIVOT; `policy-step` PAUSE_GUEST is recorded',
+      jobWith({ options: { onReady: 'PIVOT' } }, RUNNING, policyStep('PAUSE_GUEST')),
+      seen('running'),
+      { bitmaps: false },
+      'carry-bitmaps',
+    ],
+    [
+      'RUNNING; `policy-step` PAUSE_GUEST is recorded',
+      jobOf(RUNNING, policyStep('PAUSE_GUEST')),
+      seen('running'),
+      {},
+      'hold-guest',
+    ],
     ['CANCELLING', cancelling(), seen('aborting'), {}, 'wait'],
     ['CANCELLING, not by force', cancelling(), leaving, {}, 'wait'],
     ['CANCELLING, not by force', jobOf(RUNNING, READY, USER, CANCEL), paused, {}, 'job-resume'],
@@ -1361,8 +1491,8 @@ describe('the table', () => {
     ['PIVOTING', pivoting(), seen('ready'), {}, 'hold-guest'],
     ['PIVOTING', pivoting(HELD), seen('standby', {}, { guestRuns: false }), {}, 'wait'],
     ['PIVOTING', pivoting(HELD), held, {}, 'job-complete'],
-    ['another limit or a pause is requested', slower, seen('waiting'), {}, 'change-refused'],
-    ['another limit or a pause is requested', slower, seen('running'), {}, 'block-job-set-speed'],
+    ['another limit, a pause or another write mode is requested', slower, seen('waiting'), {}, 'change-refused'],
+    ['another limit, a pause or another write mode is requested', slower, seen('running'), {}, 'block-job-set-speed'],
     ['RUNNING, READY; `space` FULL is recorded', jobOf(RUNNING, spaceIs('FULL')), seen('running'), {}, 'job-pause'],
     ['RUNNING, READY', jobOf(RUNNING), leaving, {}, 'wait'],
     [

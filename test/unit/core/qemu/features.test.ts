@@ -17,6 +17,7 @@ const HAVE: Readonly<Record<string, readonly string[]>> = {
   boundsNbdOpen: ['7.2', '10.0', '11.1'],
   canCompare: VERSIONS,
   canYank: ['7.2', '10.0', '11.1'],
+  canSwitchMode: ['10.0', '11.1'],
   pullsToSubclusters: ['10.0', '11.1'],
 };
 

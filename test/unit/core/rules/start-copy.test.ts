@@ -3,7 +3,7 @@ import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { catalogue } from '../../../../src/core/catalogue.ts';
 import { BlockJobError } from '../../../../src/core/errors.ts';
-import type { CopyRequest } from '../../../../src/core/requests.ts';
+import type { AskedPolicy, CopyRequest } from '../../../../src/core/requests.ts';
 import { parseStartCopy } from '../../../../src/core/rules/start-copy.ts';
 
 const REQUEST: CopyRequest = {
@@ -30,6 +30,14 @@ const REQUEST: CopyRequest = {
   accept: [],
 };
 
+const ASKS: AskedPolicy = {
+  patienceMs: undefined,
+  ceilingBytesPerSecond: 0n,
+  switchToBlocking: false,
+  chooseGranularity: false,
+  atDeadline: undefined,
+  maxGuestPauseMs: undefined,
+};
 const KEY = { secretId: 's0' };
 
 /** Field and reason of all that is wrong, in order. */
@@ -44,6 +52,34 @@ function wrongWith(request: Partial<CopyRequest>): string[] {
 }
 
 const file = (path: string): Partial<CopyRequest> => ({ destination: { kind: 'file', path } });
+
+describe('an end policy as understood', () => {
+  const policyOf = (endPolicy: AskedPolicy, timeLimitMs?: number) =>
+    parseStartCopy({ ...REQUEST, endPolicy, timeLimitMs }).options.endPolicy;
+
+  it('has a patience of a minute, and ABORT at the deadline, if not said otherwise', () => {
+    expect(policyOf(ASKS)).toEqual({
+      patienceMs: 60_000,
+      ceilingBytesPerSecond: 0,
+      switchToBlocking: false,
+      chooseGranularity: false,
+      atDeadline: 'ABORT',
+      maxGuestPauseMs: undefined,
+    });
+    expect(parseStartCopy(REQUEST).options.endPolicy).toBeUndefined();
+  });
+
+  it('is as it was asked for', () => {
+    const asked = { ...ASKS, patienceMs: 1000, ceilingBytesPerSecond: 2n ** 63n - 1n, switchToBlocking: true };
+    expect(policyOf({ ...asked, atDeadline: 'PAUSE_GUEST', maxGuestPauseMs: 100 }, 1000)).toMatchObject({
+      patienceMs: 1000,
+      ceilingBytesPerSecond: 2 ** 63 - 1024,
+      switchToBlocking: true,
+      atDeadline: 'PAUSE_GUEST',
+      maxGuestPauseMs: 100,
+    });
+  });
+});
 
 describe('a copy as understood', () => {
   it('has a default for all that was not given, and leaves the format to the source', () => {
@@ -197,6 +233,52 @@ describe('the errors of a request', () => {
     ['a time limit below a second', { timeLimitMs: 999 }, 'time_limit FIELD_INVALID'],
     ['a time limit beyond 30 days', { timeLimitMs: 30 * 86_400_000 + 1 }, 'time_limit FIELD_INVALID'],
     ['a time limit that is not a number', { timeLimitMs: Number.NaN }, 'time_limit FIELD_INVALID'],
+    [
+      'switch_to_blocking that is to FAIL',
+      { endPolicy: { ...ASKS, switchToBlocking: true }, onNoSpace: 'FAIL' },
+      'on_no_space FIELD_INVALID',
+    ],
+    ['a patience below a second', { endPolicy: { ...ASKS, patienceMs: 999 } }, 'end_policy.patience FIELD_INVALID'],
+    [
+      'a patience beyond a day',
+      { endPolicy: { ...ASKS, patienceMs: 86_400_001 } },
+      'end_policy.patience FIELD_INVALID',
+    ],
+    [
+      'a negative ceiling',
+      { endPolicy: { ...ASKS, ceilingBytesPerSecond: -1n } },
+      'end_policy.bandwidth_ceiling_bytes_per_second BANDWIDTH_OUT_OF_RANGE',
+    ],
+    [
+      'HOLD at a deadline that is not there',
+      { endPolicy: { ...ASKS, atDeadline: 'HOLD' } },
+      'end_policy.at_deadline FIELD_INVALID',
+    ],
+    [
+      'PAUSE_GUEST at a deadline that is not there',
+      { endPolicy: { ...ASKS, atDeadline: 'PAUSE_GUEST', maxGuestPauseMs: 1000 } },
+      'end_policy.at_deadline FIELD_INVALID',
+    ],
+    [
+      'an at_deadline of the future',
+      { endPolicy: { ...ASKS, atDeadline: NEWER } },
+      'end_policy.at_deadline FIELD_INVALID',
+    ],
+    [
+      'PAUSE_GUEST without a longest pause',
+      { endPolicy: { ...ASKS, atDeadline: 'PAUSE_GUEST' }, timeLimitMs: 1000 },
+      'end_policy.max_guest_pause FIELD_INVALID',
+    ],
+    [
+      'a longest pause of no pause',
+      { endPolicy: { ...ASKS, maxGuestPauseMs: 1000 } },
+      'end_policy.max_guest_pause FIELD_INVALID',
+    ],
+    ...[99, 5001, Number.NaN].map((maxGuestPauseMs): [string, Partial<CopyRequest>, string] => [
+      `a longest pause of ${maxGuestPauseMs} ms`,
+      { endPolicy: { ...ASKS, atDeadline: 'PAUSE_GUEST', maxGuestPauseMs }, timeLimitMs: 1000 },
+      'end_policy.max_guest_pause FIELD_INVALID',
+    ]),
     ['a text that is not a loss', { accept: [undefined] }, 'accept FIELD_INVALID'],
     ['a loss that nobody knows', { accept: ['SHARED_WRITER', { unrecognized: 9 }] }, 'accept FIELD_INVALID'],
     ['a request id with a space', { requestId: 'a b' }, 'request_id FIELD_INVALID'],
