@@ -83,6 +83,8 @@ const AFTER: Readonly<Record<Reason, string>> = {
   CALLER_UNKNOWN: MEND,
   ACCESS_DENIED: 'Give QEMU access to the file, and start the job again.',
   NO_SPACE: 'Free space at the destination, or name another one, and start the job again.',
+  GUEST_LIMIT_SHARED: MEND,
+  GUEST_FLOOR_TOO_HIGH: MEND,
   SPACE_LOW: 'Free space at the destination, name another one, or start the job with overcommit.',
   LIMIT_REACHED: MEND,
   TOO_MANY_JOBS: MEND,

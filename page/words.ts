@@ -1,4 +1,5 @@
 /** Numbers, times and states for people. Pure. */
+import { timestampDate } from '@bufbuild/protobuf/wkt';
 import {
   DestinationContent,
   Evidence_Source,
@@ -140,6 +141,13 @@ export const EVIDENCE: Readonly<Record<Evidence_Source, string>> = {
 /** Says whether a job has ended, in any state: a newer service may have other states. */
 export function isEnded({ endTime }: Job): boolean {
   return endTime !== undefined;
+}
+
+/** '' if this job does not slow the guest down. */
+export function throttleInWords({ guestThrottle: throttle }: Job): string {
+  if (throttle === undefined) return '';
+  const since = throttle.since === undefined ? '' : ` since ${moment(timestampDate(throttle.since))}`;
+  return `throttled by this job to ${rate(throttle.limitBytesPerSecond)}${since}`;
 }
 
 /** '' if it is enough, or not known. */

@@ -42,6 +42,7 @@ import {
   rate,
   spaceInWords,
   stateWord,
+  throttleInWords,
 } from '../words.ts';
 import { timeLeft } from './jobs.ts';
 
@@ -102,6 +103,7 @@ function progressOf(job: Job, now: Job): HTMLElement {
         ['Verdict', progress?.reason],
         ['Limit', limit === 0n ? 'none' : rate(limit)],
         ['Space', spaceInWords(now)],
+        ['Guest', throttleInWords(now)],
       ],
       'figures',
     ),

@@ -10,6 +10,7 @@ const KINDS: Readonly<Record<Leftover_Kind, string>> = {
   [Leftover_Kind.FILE]: 'File',
   [Leftover_Kind.NODE]: 'Block node',
   [Leftover_Kind.QEMU_JOB]: 'QEMU job',
+  [Leftover_Kind.THROTTLE]: 'Limit on a guest',
 };
 
 export function leftoversView({ leftovers, leftoversAsOf }: Live): Child[] {

@@ -1,6 +1,8 @@
 /** BlockJobs for the VMs of one host. */
 import { dirname } from 'node:path';
 import type { BlockJobs, Call, Requests, Started } from '../core/block-jobs.ts';
+import { hasMark } from '../core/job/guest-throttle.ts';
+import type { Job } from '../core/job/job.ts';
 import type { JobEvent } from '../core/job/job-event.ts';
 import type { JobView } from '../core/job/job-view.ts';
 import type { JobsMessage } from '../core/jobs-message.ts';
@@ -30,6 +32,7 @@ import type { Change } from './job/request-change.ts';
 import { endedAs } from './job/request-end.ts';
 import { Sampler } from './job/sampler.ts';
 import { SpaceWatch } from './job/space-watch.ts';
+import { ThrottlesLeft } from './job/throttles-left.ts';
 import { WhoseJobs } from './job/whose-jobs.ts';
 import type { EndedJob } from './journal/ended-job.ts';
 import type { JobLog } from './journal/job-log.ts';
@@ -54,6 +57,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   readonly #jobs: JobTable;
   readonly #sampler: Sampler;
   readonly #whose: WhoseJobs;
+  readonly #throttles: ThrottlesLeft;
   readonly #starts: Starts;
   readonly #requests: JobRequests;
   readonly #space: SpaceWatch;
@@ -89,12 +93,14 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
       this.#hostJobs.sampled(job);
     });
     const onRefused = () => this.#hostJobs.refused();
-    this.#jobs = new JobTable({ ...options, progresses: this.#progresses, onRefused });
+    const onEnded = (job: Job) => this.#ended(job);
+    this.#jobs = new JobTable({ ...options, progresses: this.#progresses, onRefused, onEnded });
     const active = () => this.#jobs.known.active;
     this.#space = new SpaceWatch({ active, machines: options.machines, logger: options.logger });
     this.#sampler = new Sampler({ ...options, progresses: this.#progresses, active });
     this.#views = new JobViews(options.machines, this.#progresses, this.#jobs);
     this.#whose = new WhoseJobs(options.owners, this.#jobs);
+    this.#throttles = new ThrottlesLeft({ jobs: this.#jobs, whose: this.#whose, logger: options.logger });
     this.#starts = new Starts({ ...options, jobs: this.#jobs });
     this.#requests = new JobRequests({ ...options, jobs: this.#jobs });
     this.#domains = new Domains(options.host, this.#machines, this.#jobs);
@@ -109,7 +115,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   async #adopt(logs: readonly (JobLog | EndedJob)[]): Promise<void> {
     await this.#options.holds.find(logs);
     await this.#jobs.adopt(logs);
-    const options = { ...this.#options, whose: this.#whose };
+    const options = { ...this.#options, whose: this.#whose, throttles: this.#throttles };
     this.#machines.onUp((machine) => {
       this.#jobs.waitFor(takeUp(machine, options, this.#jobs));
       this.#hostJobs.pollAgain();
@@ -120,6 +126,12 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
       this.#sampler.sample();
       this.#space.look();
     });
+  }
+
+  #ended(job: Job): void {
+    this.#options.onEnded?.(job);
+    const machine = hasMark(job) ? this.#machines.of(job.accepted) : undefined;
+    if (machine !== undefined) void this.#throttles.lift(machine);
   }
 
   readonly startCopy: BlockJobs['startCopy'] = async (request, call) => {
@@ -223,6 +235,7 @@ export class HostAgent implements BlockJobs, AsyncDisposable {
   /** Jobs continue in QEMU; the next agent with this state folder takes them up. */
   async close(): Promise<void> {
     this.#looks?.[Symbol.dispose]();
+    this.#throttles[Symbol.dispose]();
     await this.#jobs.close();
     await this.#machines.close();
     await this.#indexSaved;

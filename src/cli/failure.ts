@@ -86,6 +86,8 @@ const NEXT: Readonly<Record<Exclude<Reason, 'UNSPECIFIED' | InText>, (words: Wor
   CALLER_NOT_ALLOWED: () => 'ask the administrator of the service’s policy',
   CALLER_UNKNOWN: () => 'give --ca, --cert and --key, or a --context that has them',
   NO_SPACE: () => 'free space at the destination, or name another place',
+  GUEST_LIMIT_SHARED: () => 'omit --throttle-guest, or take the limit away',
+  GUEST_FLOOR_TOO_HIGH: () => 'name a lower floor, or a faster destination',
   SPACE_LOW: () => 'free space at the destination, name another place, or say --overcommit',
   TOO_MANY_JOBS: () => 'blockjob jobs --active',
   QEMU_UNREACHABLE: () => 'check that the VM is running and that no other client holds its monitor: blockjob domains',

@@ -77,6 +77,7 @@ export {
   EndStep_Kind,
   Evidence,
   Evidence_Source,
+  GuestThrottle,
   ImageFormat,
   Job,
   Job_State,
@@ -98,6 +99,7 @@ export {
   Progress,
   Progress_Phase,
   SafeToDelete,
+  ThrottledGuest,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 export {

@@ -67,7 +67,7 @@ export type Started = JobView | PlannedJob;
 export interface Leftover {
   /** Stays the same as long as the object exists. */
   readonly id: string;
-  readonly kind: 'FILE' | 'NODE' | 'QEMU_JOB';
+  readonly kind: 'FILE' | 'NODE' | 'QEMU_JOB' | 'THROTTLE';
   readonly host: string;
   readonly domain: string;
   /** The job that made it. */

@@ -244,6 +244,12 @@ export const catalogue = {
     HEADER_DIFFERS: {
       text: 'the header of {path} (node {node}) names <says>, but QEMU uses <has> below this image: the next start of the VM would open a different disk; copy the whole disk instead, or correct the header while the VM is off (qemu-img rebase -u)',
     },
+    GUEST_LIMIT_SHARED: {
+      text: 'disk {disk} of domain {domain} has a limit of another client (group {group}), which could not be restored exactly after a crash: the guest is not slowed down; start without guest_throttle, or take the limit away',
+    },
+    GUEST_FLOOR_TOO_HIGH: {
+      text: 'at the floor of {floorBytes} bytes per second the copy would not end either: the guest would have to write {neededBytes} at most; allow a lower floor, or take a faster destination',
+    },
     REUSED_UNLIKE: {
       text: 'a shallow copy needs a destination with the contents of {backing}, and {path} has other contents: <why>; create the destination again, request a comparison (verify_reused), or copy the whole disk',
     },

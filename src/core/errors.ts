@@ -8,6 +8,7 @@ type Sentences<T extends string> = T extends `${string}<${infer Name}>${infer Re
 type Counts =
   | 'bytes'
   | 'destinationBytes'
+  | 'floorBytes'
   | 'freeBytes'
   | 'last'
   | 'limit'

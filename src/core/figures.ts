@@ -17,6 +17,8 @@ export interface JobFigures {
   readonly readyForMs: number | undefined;
   /** Whether its pivot needs a record that the owner of the VM's configuration has not sent yet. */
   readonly waitsForRecord: boolean;
+  /** Whether its guest is slowed down so that it ends. */
+  readonly slowsGuest: boolean;
   /** Undefined if QEMU has not been asked yet. */
   readonly progress:
     | { readonly currentBytes: number; readonly endBytes: number; readonly convergence: Progress['convergence'] }
@@ -35,7 +37,7 @@ export interface HostFigures {
   readonly leastFreeBytes: number | undefined;
   /** Files in the folder of journals that are not journals, or not of a known job. */
   readonly strayFiles: number;
-  readonly leftovers: readonly ('FILE' | 'NODE' | 'QEMU_JOB')[];
+  readonly leftovers: readonly ('FILE' | 'NODE' | 'QEMU_JOB' | 'THROTTLE')[];
 }
 
 export interface FleetFigures {

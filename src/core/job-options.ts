@@ -23,10 +23,18 @@ export interface EndPolicy {
   readonly atDeadline: AtDeadline;
   /** For PAUSE_GUEST; otherwise undefined. */
   readonly maxGuestPauseMs: number | undefined;
+  /** Undefined: the guest is never slowed down. */
+  readonly guestThrottle?: GuestThrottlePolicy | undefined;
 }
 
 /** The losses that the caller may accept. */
 export type Accept = 'LOSES_ENCRYPTION' | 'LOSES_INTERNAL_SNAPSHOTS' | 'SHARED_WRITER';
+
+/** Bounds for the limit on the guest's writes. */
+export interface GuestThrottlePolicy {
+  readonly floorBytesPerSecond: number;
+  readonly maxDurationMs: number;
+}
 
 /** One set for all kinds of jobs. An option that a kind does not have is as in `plainOptions`. */
 export interface JobOptions {

@@ -59,6 +59,9 @@ export interface AskedPolicy {
   readonly chooseGranularity: boolean;
   readonly atDeadline: Given<AtDeadline>;
   readonly maxGuestPauseMs: number | undefined;
+  readonly guestThrottle?:
+    | { readonly floorBytesPerSecond: bigint; readonly maxDurationMs: number | undefined }
+    | undefined;
 }
 
 /** A StartCopy request. */

@@ -21,7 +21,6 @@ import {
   JobKind,
   type Job as JobMessage,
   type JobOptions,
-  JobSpace_Level,
   type NbdDestination,
   OnNoSpace,
   OnReady,
@@ -30,7 +29,6 @@ import {
   PauseReason,
   Progress_Phase,
   type Progress as ProgressMessage,
-  type JobSpace as SpaceMessage,
   WriteMode,
 } from '../../generated/blockjob/v1/job.ts';
 import type { Leftover, PlannedJob, ReclaimResult, Started } from '../core/block-jobs.ts';
@@ -40,11 +38,11 @@ import type { EventFacts } from '../core/job/job-event.ts';
 import type { JobView, PublicAccepted } from '../core/job/job-view.ts';
 import type { Outcome } from '../core/job/outcome.ts';
 import type { Progress } from '../core/job/progress.ts';
-import type { JobSpace } from '../core/job/space.ts';
 import { fromMs } from './durations.ts';
-import { fromEndPolicy } from './end-policies.ts';
+import { fromEndPolicy, fromThrottle } from './end-policies.ts';
 import { numberOf, toEnum } from './enums.ts';
 import { fromShownGate } from './gates.ts';
+import { fromSpace } from './spaces.ts';
 import { statusOf } from './status.ts';
 
 export function fromJobView({ job, progress }: JobView): JobMessage {
@@ -64,6 +62,7 @@ export function fromJobView({ job, progress }: JobView): JobMessage {
     options: fromOptions(accepted),
     error: job.failure && statusOf(job.failure),
     space: job.space && fromSpace(job.space),
+    guestThrottle: job.guestThrottle && fromThrottle(job.guestThrottle),
     outcome: fromOutcome(job.outcome),
     revision: BigInt(job.revision),
     createTime: new Date(job.createTime),
@@ -166,15 +165,6 @@ function fromProgress(progress: Progress): ProgressMessage {
     sampleTime: date(progress.sampleTime),
     verifiedBytes: BigInt(progress.verified?.bytes ?? 0),
     toVerifyBytes: BigInt(progress.verified?.ofBytes ?? 0),
-  };
-}
-
-function fromSpace({ level, neededBytes, freeBytes, overcommit }: JobSpace): SpaceMessage {
-  return {
-    level: toEnum(JobSpace_Level, 'LEVEL', level),
-    neededBytes: BigInt(neededBytes),
-    freeBytes: freeBytes === undefined ? undefined : BigInt(freeBytes),
-    overcommit,
   };
 }
 

@@ -14,3 +14,8 @@ export function toMs(duration: Duration | undefined): number | undefined {
   const isOneSign = seconds === 0n || nanos === 0 || seconds > 0n === nanos > 0;
   return isOneSign && Math.abs(nanos) < 1e9 ? Number(seconds) * 1000 + Math.round(nanos / 1e6) : Number.NaN;
 }
+
+/** Undefined stays so. */
+export function durationOf(ms: number | undefined): Duration | undefined {
+  return ms === undefined ? undefined : fromMs(ms);
+}

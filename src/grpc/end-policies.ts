@@ -5,14 +5,20 @@ import {
   type JobEndPolicy,
   type EndPolicy as PolicyMessage,
   type EndStep as StepMessage,
+  type ThrottledGuest,
 } from '../../generated/blockjob/v1/job.ts';
-import type { ShownStep } from '../core/job/job-view.ts';
+import type { ShownStep, ShownThrottle } from '../core/job/job-view.ts';
 import type { EndPolicy } from '../core/job-options.ts';
 import type { AskedPolicy } from '../core/requests.ts';
-import { fromMs, toMs } from './durations.ts';
+import { durationOf, toMs } from './durations.ts';
 import { fromEnum, namedOf, numberOf, toEnum } from './enums.ts';
 
-export function toAskedPolicy({ patience, maxGuestPause, ...message }: PolicyMessage): AskedPolicy {
+export function toAskedPolicy({
+  patience,
+  maxGuestPause,
+  guestThrottle: throttle,
+  ...message
+}: PolicyMessage): AskedPolicy {
   return {
     patienceMs: toMs(patience),
     ceilingBytesPerSecond: message.bandwidthCeilingBytesPerSecond,
@@ -20,29 +26,47 @@ export function toAskedPolicy({ patience, maxGuestPause, ...message }: PolicyMes
     chooseGranularity: message.chooseGranularity,
     atDeadline: fromEnum(AtDeadline, 'AT_DEADLINE', message.atDeadline),
     maxGuestPauseMs: toMs(maxGuestPause),
+    ...(throttle && {
+      guestThrottle: { floorBytesPerSecond: throttle.floorBytesPerSecond, maxDurationMs: toMs(throttle.maxDuration) },
+    }),
   };
 }
 
-export function fromAskedPolicy({ patienceMs, maxGuestPauseMs, ...asked }: AskedPolicy): PolicyMessage {
+export function fromAskedPolicy({
+  patienceMs,
+  maxGuestPauseMs,
+  guestThrottle: throttle,
+  ...asked
+}: AskedPolicy): PolicyMessage {
   return {
-    patience: patienceMs === undefined ? undefined : fromMs(patienceMs),
+    patience: durationOf(patienceMs),
     bandwidthCeilingBytesPerSecond: asked.ceilingBytesPerSecond,
     switchToBlocking: asked.switchToBlocking,
     chooseGranularity: asked.chooseGranularity,
     atDeadline: numberOf(AtDeadline, 'AT_DEADLINE', asked.atDeadline),
-    maxGuestPause: maxGuestPauseMs === undefined ? undefined : fromMs(maxGuestPauseMs),
+    maxGuestPause: durationOf(maxGuestPauseMs),
+    guestThrottle: throttle && {
+      floorBytesPerSecond: throttle.floorBytesPerSecond,
+      maxDuration: durationOf(throttle.maxDurationMs),
+    },
   };
 }
 
 export function fromEndPolicy(
-  { ceilingBytesPerSecond, ...policy }: EndPolicy,
+  { ceilingBytesPerSecond, guestThrottle: throttle, ...policy }: EndPolicy,
   steps: readonly ShownStep[],
 ): JobEndPolicy {
-  const asked = { ...policy, ceilingBytesPerSecond: BigInt(ceilingBytesPerSecond) };
+  const guestThrottle = throttle && { ...throttle, floorBytesPerSecond: BigInt(throttle.floorBytesPerSecond) };
+  const asked = { ...policy, ceilingBytesPerSecond: BigInt(ceilingBytesPerSecond), guestThrottle };
   return { policy: fromAskedPolicy(asked), steps: steps.map(fromStep) };
 }
 
-export function toEndPolicy({ patience, maxGuestPause, ...message }: PolicyMessage): EndPolicy {
+export function toEndPolicy({
+  patience,
+  maxGuestPause,
+  guestThrottle: throttle,
+  ...message
+}: PolicyMessage): EndPolicy {
   return {
     patienceMs: toMs(patience) ?? 0,
     ceilingBytesPerSecond: Number(message.bandwidthCeilingBytesPerSecond),
@@ -50,6 +74,12 @@ export function toEndPolicy({ patience, maxGuestPause, ...message }: PolicyMessa
     chooseGranularity: message.chooseGranularity,
     atDeadline: namedOf(AtDeadline, 'AT_DEADLINE', message.atDeadline),
     maxGuestPauseMs: toMs(maxGuestPause),
+    ...(throttle && {
+      guestThrottle: {
+        floorBytesPerSecond: Number(throttle.floorBytesPerSecond),
+        maxDurationMs: toMs(throttle.maxDuration) ?? 0,
+      },
+    }),
   };
 }
 
@@ -75,4 +105,12 @@ export function toStep({ kind, reason, bandwidthBytesPerSecond, ...step }: StepM
     bytesPerSecond: Number(step.bytesPerSecond),
     ...(bandwidthBytesPerSecond > 0n && { bandwidthBytesPerSecond: Number(bandwidthBytesPerSecond) }),
   };
+}
+
+export function fromThrottle({ limitBytesPerSecond, since, group }: ShownThrottle): ThrottledGuest {
+  return { limitBytesPerSecond: BigInt(limitBytesPerSecond), since: new Date(since), group };
+}
+
+export function toShownThrottle({ limitBytesPerSecond, since, group }: ThrottledGuest): ShownThrottle {
+  return { limitBytesPerSecond: Number(limitBytesPerSecond), since: since?.toISOString() ?? '', group };
 }

@@ -30,7 +30,7 @@ const OUTCOMES = each<Exclude<DestinationContent, 'MIRRORED'>>({
   STALE: true,
   UNKNOWN: true,
 });
-const LEFTOVERS = each<HostFigures['leftovers'][number]>({ FILE: true, NODE: true, QEMU_JOB: true });
+const LEFTOVERS = each<HostFigures['leftovers'][number]>({ FILE: true, NODE: true, QEMU_JOB: true, THROTTLE: true });
 /** The value for a job without a copy. */
 const NO_COPY = 'NONE';
 
@@ -128,6 +128,7 @@ export class HostMeters implements Observer {
       'longest_record_wait_seconds',
       'How long the READY job has been READY whose pivot waits longest for a record; 0 if none waits.',
     );
+    const slowed = meters.gauge('guests_slowed_down', 'Jobs that slow their guest down, so that they end.');
     const copied = meters.counter('copied_bytes_total', 'Bytes that jobs have copied.');
     const links = meters.gauge('qmp_links', 'QMP sockets, by whether their QEMU can be asked.', ['state']);
     const reconnects = meters.counter('qmp_reconnects_total', 'How often a lost QMP connection came back.');
@@ -162,6 +163,7 @@ export class HostMeters implements Observer {
       longestReady.set(Math.max(0, ...now.jobs.map(({ readyForMs = 0 }) => readyForMs / 1000)));
       const waiting = now.jobs.filter(({ waitsForRecord }) => waitsForRecord);
       longestRecordWait.set(Math.max(0, ...waiting.map(({ readyForMs = 0 }) => readyForMs / 1000)));
+      slowed.set(now.jobs.filter(({ slowsGuest }) => slowsGuest).length);
       setTo(copied, now.copiedBytes);
       links.set({ state: 'up' }, now.links.up);
       links.set({ state: 'down' }, now.links.down);

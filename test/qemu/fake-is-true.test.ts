@@ -96,7 +96,30 @@ function commit(more: Json, until?: string): Step {
   };
 }
 
+const LIMITS: Step = { execute: 'query-block' };
+
+function limit(more: Json): Step {
+  const id = '/machine/peripheral/vd0/virtio-backend';
+  const none = { bps: 0, bps_rd: 0, bps_wr: 0, iops: 0, iops_rd: 0, iops_wr: 0 };
+  return { execute: 'block_set_io_throttle', arguments: { id, ...none, ...more } };
+}
+
 const CASES: readonly Case[] = [
+  {
+    name: 'limits of a disk and their group',
+    format: 'raw',
+    script: [
+      LIMITS,
+      limit({ bps_wr: 7000, group: 'one' }),
+      LIMITS,
+      limit({ iops: 50 }),
+      LIMITS,
+      limit({ bps_wr: 1e15, group: 'other' }),
+      LIMITS,
+      limit({}),
+      LIMITS,
+    ],
+  },
   {
     name: 'a pull to a base',
     format: 'qcow2',
@@ -466,6 +489,8 @@ function normalReturn(execute: string, value: unknown): unknown {
       return list.map((one) => pick(one, ['id', 'type', 'status', 'error']));
     case 'query-block-jobs':
       return list.map((one) => pick(one, ['device', 'type', 'status', 'ready', 'paused', 'io-status']));
+    case 'query-block':
+      return list.map(({ qdev, inserted }) => ({ qdev, ...pick(inserted as Json, ['group', 'bps_wr', 'iops']) }));
     case 'query-blockstats':
       return list.map((one) => pick(one, ['device', 'qdev', 'node-name']));
     case 'query-named-block-nodes':

@@ -76,7 +76,7 @@ test('every content and every reason of a pause is named', () => {
 });
 
 test('every kind of leftover is explained', () => {
-  const kinds: Readonly<Record<Leftover['kind'], true>> = { FILE: true, NODE: true, QEMU_JOB: true };
+  const kinds: Readonly<Record<Leftover['kind'], true>> = { FILE: true, NODE: true, QEMU_JOB: true, THROTTLE: true };
   expect(LEFTOVERS.tables.flat().map(([kind]) => kind)).toEqual(Object.keys(kinds));
 });
 

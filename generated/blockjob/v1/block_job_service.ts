@@ -927,6 +927,11 @@ export const Leftover_Kind = {
   KIND_NODE: 2,
   /** KIND_QEMU_JOB - A concluded job that QEMU still keeps. */
   KIND_QEMU_JOB: 4,
+  /**
+   * KIND_THROTTLE - A limit on the writes of a guest (see GuestThrottle), with the mark of a job that is over. Reclaim takes it away.
+   * The service does so itself when it connects to that QEMU.
+   */
+  KIND_THROTTLE: 5,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -937,6 +942,7 @@ export namespace Leftover_Kind {
   export type KIND_FILE = typeof Leftover_Kind.KIND_FILE;
   export type KIND_NODE = typeof Leftover_Kind.KIND_NODE;
   export type KIND_QEMU_JOB = typeof Leftover_Kind.KIND_QEMU_JOB;
+  export type KIND_THROTTLE = typeof Leftover_Kind.KIND_THROTTLE;
   export type UNRECOGNIZED = typeof Leftover_Kind.UNRECOGNIZED;
 }
 
@@ -954,6 +960,9 @@ export function leftover_KindFromJSON(object: any): Leftover_Kind {
     case 4:
     case "KIND_QEMU_JOB":
       return Leftover_Kind.KIND_QEMU_JOB;
+    case 5:
+    case "KIND_THROTTLE":
+      return Leftover_Kind.KIND_THROTTLE;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -971,6 +980,8 @@ export function leftover_KindToJSON(object: Leftover_Kind): string {
       return "KIND_NODE";
     case Leftover_Kind.KIND_QEMU_JOB:
       return "KIND_QEMU_JOB";
+    case Leftover_Kind.KIND_THROTTLE:
+      return "KIND_THROTTLE";
     case Leftover_Kind.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -6692,7 +6703,8 @@ export const BlockJobServiceService = {
    * DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU,
    * PATH_REPLACED, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND,
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
-   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW.
+   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW,
+   * GUEST_LIMIT_SHARED.
    *
    * Idempotent with a request_id. Without a request_id, a repetition is refused with BLOCK_COPY_ACTIVE while the job
    * runs. After the end of the job, a repetition may start a second job.
@@ -7020,7 +7032,8 @@ export interface BlockJobServiceServer extends UntypedServiceImplementation {
    * DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU,
    * PATH_REPLACED, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND,
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
-   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW.
+   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW,
+   * GUEST_LIMIT_SHARED.
    *
    * Idempotent with a request_id. Without a request_id, a repetition is refused with BLOCK_COPY_ACTIVE while the job
    * runs. After the end of the job, a repetition may start a second job.
@@ -7243,7 +7256,8 @@ export interface BlockJobServiceClient extends Client {
    * DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU,
    * PATH_REPLACED, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND,
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
-   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW.
+   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW,
+   * GUEST_LIMIT_SHARED.
    *
    * Idempotent with a request_id. Without a request_id, a repetition is refused with BLOCK_COPY_ACTIVE while the job
    * runs. After the end of the job, a repetition may start a second job.

@@ -524,6 +524,23 @@ export const ErrorReason = {
    */
   ERROR_REASON_HEADER_DIFFERS: 980,
   /**
+   * ERROR_REASON_GUEST_LIMIT_SHARED - FAILED_PRECONDITION. The guest of a disk cannot be slowed down (GuestThrottle), because the disk has a limit of
+   * another client, which may also be that of other disks in its group. After a crash the service could not restore that
+   * limit exactly. At a start, nothing was changed; later, it is the reason in an event.
+   * Do: remove guest_throttle from the request, or take the limit away.
+   * libvirt: none.
+   * Keys: disk, domain, group.
+   */
+  ERROR_REASON_GUEST_LIMIT_SHARED: 981,
+  /**
+   * ERROR_REASON_GUEST_FLOOR_TOO_HIGH - FAILED_PRECONDITION. Only in an event: the guest is not slowed down, because the copy would not end at
+   * floor_bytes_per_second either. It needs about `neededBytes` per second or less.
+   * Do: allow a lower floor, take a faster destination, or wait for a quieter hour of the guest.
+   * libvirt: none.
+   * Keys: floorBytes, neededBytes.
+   */
+  ERROR_REASON_GUEST_FLOOR_TOO_HIGH: 982,
+  /**
    * ERROR_REASON_REUSED_UNLIKE - FAILED_PRECONDITION. A shallow copy into an existing destination (reuse_external) writes the data of the active
    * image alone, so the destination needs the contents of the image below it. This destination holds no data, and has
    * no backing file, or one of another size, or one that is lower in the guest's chain. Nothing was changed.
@@ -657,7 +674,8 @@ export const ErrorReason = {
   ERROR_REASON_NOT_IMPLEMENTED: 1202,
   /**
    * ERROR_REASON_VERSIONS_DIFFER - UNIMPLEMENTED. A gateway and the agent of a host have different versions, and one of them is too old for `feature`:
-   * a call, `labels`, `config_owner` or `record`. Nothing was changed. A version that was not stated is "unknown".
+   * a call, `labels`, `config_owner`, `end_policy` or `record`. Nothing was changed. A version that was not stated is
+   * "unknown".
    * Do: upgrade the one that the message names, gateways first.
    * libvirt: none.
    * Keys: host, agentVersion, gatewayVersion, feature.
@@ -785,6 +803,8 @@ export namespace ErrorReason {
   export type ERROR_REASON_SECRET_WRONG = typeof ErrorReason.ERROR_REASON_SECRET_WRONG;
   export type ERROR_REASON_ENCRYPTION_MISMATCH = typeof ErrorReason.ERROR_REASON_ENCRYPTION_MISMATCH;
   export type ERROR_REASON_HEADER_DIFFERS = typeof ErrorReason.ERROR_REASON_HEADER_DIFFERS;
+  export type ERROR_REASON_GUEST_LIMIT_SHARED = typeof ErrorReason.ERROR_REASON_GUEST_LIMIT_SHARED;
+  export type ERROR_REASON_GUEST_FLOOR_TOO_HIGH = typeof ErrorReason.ERROR_REASON_GUEST_FLOOR_TOO_HIGH;
   export type ERROR_REASON_REUSED_UNLIKE = typeof ErrorReason.ERROR_REASON_REUSED_UNLIKE;
   export type ERROR_REASON_REUSED_DIFFERS = typeof ErrorReason.ERROR_REASON_REUSED_DIFFERS;
   export type ERROR_REASON_VERIFY_BROKEN_OFF = typeof ErrorReason.ERROR_REASON_VERIFY_BROKEN_OFF;
@@ -1009,6 +1029,12 @@ export function errorReasonFromJSON(object: any): ErrorReason {
     case 980:
     case "ERROR_REASON_HEADER_DIFFERS":
       return ErrorReason.ERROR_REASON_HEADER_DIFFERS;
+    case 981:
+    case "ERROR_REASON_GUEST_LIMIT_SHARED":
+      return ErrorReason.ERROR_REASON_GUEST_LIMIT_SHARED;
+    case 982:
+    case "ERROR_REASON_GUEST_FLOOR_TOO_HIGH":
+      return ErrorReason.ERROR_REASON_GUEST_FLOOR_TOO_HIGH;
     case 955:
     case "ERROR_REASON_REUSED_UNLIKE":
       return ErrorReason.ERROR_REASON_REUSED_UNLIKE;
@@ -1220,6 +1246,10 @@ export function errorReasonToJSON(object: ErrorReason): string {
       return "ERROR_REASON_ENCRYPTION_MISMATCH";
     case ErrorReason.ERROR_REASON_HEADER_DIFFERS:
       return "ERROR_REASON_HEADER_DIFFERS";
+    case ErrorReason.ERROR_REASON_GUEST_LIMIT_SHARED:
+      return "ERROR_REASON_GUEST_LIMIT_SHARED";
+    case ErrorReason.ERROR_REASON_GUEST_FLOOR_TOO_HIGH:
+      return "ERROR_REASON_GUEST_FLOOR_TOO_HIGH";
     case ErrorReason.ERROR_REASON_REUSED_UNLIKE:
       return "ERROR_REASON_REUSED_UNLIKE";
     case ErrorReason.ERROR_REASON_REUSED_DIFFERS:

@@ -916,6 +916,10 @@ export interface EndPolicy {
    * BLOCKING.
    */
   switchToBlocking: boolean;
+  /** Slows the guest's writes to this disk down, so that the copy ends. Absent: the guest is never slowed down. */
+  guestThrottle?:
+    | GuestThrottle
+    | undefined;
   /**
    * The action when StartCopyRequest.time_limit has expired. UNSPECIFIED means ABORT. HOLD and PAUSE_GUEST are refused
    * without a time limit (FIELD_INVALID).
@@ -935,6 +939,34 @@ export interface EndPolicy {
    * Plan.notes and JobOptions.granularity_bytes have the result.
    */
   chooseGranularity: boolean;
+}
+
+/**
+ * The limit on the guest's writes to the disk of a copy. Only writes are slowed down, and only as much as the copy
+ * needs: the limit is 70 % of the rate at which the copy would just end. If the copy still does not end, the limit is
+ * halved after each further `patience`, down to the floor. If the copy would not end even at the floor, the guest is
+ * not slowed down, and an event says so.
+ *
+ * The limit is set in QEMU (block_set_io_throttle), in a group that has the name of the job. The service takes it away
+ * when the job is over, however it ends, and before it ends the job. After a crash of the service, the next start does
+ * so, also if the journal is lost. Only if QEMU does not answer when the job is given up, the limit stays until QEMU
+ * answers again; until then it is a leftover of kind THROTTLE.
+ *
+ * A disk that already has a limit of another client is refused with GUEST_LIMIT_SHARED, at the start and again right
+ * before the limit is set: the service could not restore that limit exactly after a crash. If another client sets a
+ * limit while the guest is slowed down, that limit stays, and an event says so.
+ *
+ * Refused with write_mode BLOCKING (FIELD_INVALID): there each write of the guest waits for the copy already.
+ */
+export interface GuestThrottle {
+  /** The guest may always write this many bytes per second: 65536 to 2^40, otherwise FIELD_INVALID. Required. */
+  floorBytesPerSecond: bigint;
+  /**
+   * For how long the guest is slowed down at most, in one job: 1 second to 1 day, otherwise FIELD_INVALID. Required.
+   * The time includes those in which the service was down, but it is only checked while the service runs. The guest is
+   * not slowed down again after it, and the copy goes on.
+   */
+  maxDuration?: Duration | undefined;
 }
 
 /** The end policy of a job, and what came of it. */
@@ -1614,6 +1646,10 @@ export interface Job {
   endPolicy?:
     | JobEndPolicy
     | undefined;
+  /** The limit on the guest's writes that this job has set. Absent if the guest is not slowed down by it. */
+  guestThrottle?:
+    | ThrottledGuest
+    | undefined;
   /** The labels of the call that started the job. */
   labels: { [key: string]: string };
   /**
@@ -1780,6 +1816,18 @@ export interface Job_LabelsEntry {
   value: string;
 }
 
+/** The limit on the guest's writes to a disk, while a copy needs it. See GuestThrottle. */
+export interface ThrottledGuest {
+  /** The bytes per second that the guest may write to this disk. */
+  limitBytesPerSecond: bigint;
+  /** When the guest was first slowed down, by the host's clock. */
+  since?:
+    | Date
+    | undefined;
+  /** The throttle group in QEMU, by which the limit is known to be of this job. */
+  group: string;
+}
+
 /**
  * The space at the destination of a copy. The service looks every 2 seconds while the copy runs. The numbers are those
  * of the moment at which the level changed; they are not updated between.
@@ -1907,7 +1955,8 @@ export const JobEvent_Kind = {
   KIND_SNAPSHOT: 1,
   /**
    * KIND_STATE - The state changed, a finding or decision changed the outcome, or the service found that the job will not end at
-   * the present rates, or will again, or takes a step for it (Job.end_policy). A journal entry.
+   * the present rates, or will again, takes a step for it (Job.end_policy), or slows the guest down or ceases to. A
+   * journal entry.
    */
   KIND_STATE: 2,
   /** KIND_PROGRESS - New numbers in job.progress. Only the latest is kept: a slow reader does not get all of them. */
@@ -2416,6 +2465,7 @@ function createBaseEndPolicy(): EndPolicy {
     patience: undefined,
     bandwidthCeilingBytesPerSecond: 0n,
     switchToBlocking: false,
+    guestThrottle: undefined,
     atDeadline: 0,
     maxGuestPause: undefined,
     chooseGranularity: false,
@@ -2437,6 +2487,9 @@ export const EndPolicy: MessageFns<EndPolicy> = {
     }
     if (message.switchToBlocking !== false) {
       writer.uint32(24).bool(message.switchToBlocking);
+    }
+    if (message.guestThrottle !== undefined) {
+      GuestThrottle.encode(message.guestThrottle, writer.uint32(34).fork()).join();
     }
     if (message.atDeadline !== 0) {
       writer.uint32(40).int32(message.atDeadline);
@@ -2485,6 +2538,14 @@ export const EndPolicy: MessageFns<EndPolicy> = {
             }
 
             message.switchToBlocking = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.guestThrottle = GuestThrottle.decode(reader, reader.uint32());
             continue;
           }
           case 5: {
@@ -2536,6 +2597,11 @@ export const EndPolicy: MessageFns<EndPolicy> = {
         : isSet(object.switch_to_blocking)
         ? globalThis.Boolean(object.switch_to_blocking)
         : false,
+      guestThrottle: isSet(object.guestThrottle)
+        ? GuestThrottle.fromJSON(object.guestThrottle)
+        : isSet(object.guest_throttle)
+        ? GuestThrottle.fromJSON(object.guest_throttle)
+        : undefined,
       atDeadline: isSet(object.atDeadline)
         ? atDeadlineFromJSON(object.atDeadline)
         : isSet(object.at_deadline)
@@ -2565,6 +2631,9 @@ export const EndPolicy: MessageFns<EndPolicy> = {
     if (message.switchToBlocking !== false) {
       obj.switchToBlocking = message.switchToBlocking;
     }
+    if (message.guestThrottle !== undefined) {
+      obj.guestThrottle = GuestThrottle.toJSON(message.guestThrottle);
+    }
     if (message.atDeadline !== 0) {
       obj.atDeadline = atDeadlineToJSON(message.atDeadline);
     }
@@ -2590,11 +2659,114 @@ export const EndPolicy: MessageFns<EndPolicy> = {
         ? BigInt(object.bandwidthCeilingBytesPerSecond)
         : 0n;
     message.switchToBlocking = object.switchToBlocking ?? false;
+    message.guestThrottle = (object.guestThrottle !== undefined && object.guestThrottle !== null)
+      ? GuestThrottle.fromPartial(object.guestThrottle)
+      : undefined;
     message.atDeadline = object.atDeadline ?? 0;
     message.maxGuestPause = (object.maxGuestPause !== undefined && object.maxGuestPause !== null)
       ? Duration.fromPartial(object.maxGuestPause)
       : undefined;
     message.chooseGranularity = object.chooseGranularity ?? false;
+    return message;
+  },
+};
+
+function createBaseGuestThrottle(): GuestThrottle {
+  return { floorBytesPerSecond: 0n, maxDuration: undefined };
+}
+
+export const GuestThrottle: MessageFns<GuestThrottle> = {
+  encode(message: GuestThrottle, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.floorBytesPerSecond !== 0n) {
+      if (BigInt.asIntN(64, message.floorBytesPerSecond) !== message.floorBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.floorBytesPerSecond of type int64 too large");
+      }
+      writer.uint32(8).int64(message.floorBytesPerSecond);
+    }
+    if (message.maxDuration !== undefined) {
+      Duration.encode(message.maxDuration, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GuestThrottle {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGuestThrottle();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.floorBytesPerSecond = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.maxDuration = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GuestThrottle {
+    return {
+      floorBytesPerSecond: isSet(object.floorBytesPerSecond)
+        ? BigInt(object.floorBytesPerSecond)
+        : isSet(object.floor_bytes_per_second)
+        ? BigInt(object.floor_bytes_per_second)
+        : 0n,
+      maxDuration: isSet(object.maxDuration)
+        ? Duration.fromJSON(object.maxDuration)
+        : isSet(object.max_duration)
+        ? Duration.fromJSON(object.max_duration)
+        : undefined,
+    };
+  },
+
+  toJSON(message: GuestThrottle): unknown {
+    const obj: any = {};
+    if (message.floorBytesPerSecond !== 0n) {
+      obj.floorBytesPerSecond = message.floorBytesPerSecond.toString();
+    }
+    if (message.maxDuration !== undefined) {
+      obj.maxDuration = Duration.toJSON(message.maxDuration);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GuestThrottle>): GuestThrottle {
+    return GuestThrottle.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GuestThrottle>): GuestThrottle {
+    const message = createBaseGuestThrottle();
+    message.floorBytesPerSecond = (object.floorBytesPerSecond !== undefined && object.floorBytesPerSecond !== null)
+      ? BigInt(object.floorBytesPerSecond)
+      : 0n;
+    message.maxDuration = (object.maxDuration !== undefined && object.maxDuration !== null)
+      ? Duration.fromPartial(object.maxDuration)
+      : undefined;
     return message;
   },
 };
@@ -4719,6 +4891,7 @@ function createBaseJob(): Job {
     pivotGate: undefined,
     configOwner: 0,
     endPolicy: undefined,
+    guestThrottle: undefined,
     labels: {},
     createdBy: "",
   };
@@ -4800,6 +4973,9 @@ export const Job: MessageFns<Job> = {
     }
     if (message.endPolicy !== undefined) {
       JobEndPolicy.encode(message.endPolicy, writer.uint32(210).fork()).join();
+    }
+    if (message.guestThrottle !== undefined) {
+      ThrottledGuest.encode(message.guestThrottle, writer.uint32(218).fork()).join();
     }
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       Job_LabelsEntry.encode({ key: key as any, value }, writer.uint32(242).fork()).join();
@@ -5007,6 +5183,14 @@ export const Job: MessageFns<Job> = {
             message.endPolicy = JobEndPolicy.decode(reader, reader.uint32());
             continue;
           }
+          case 27: {
+            if (tag !== 218) {
+              break;
+            }
+
+            message.guestThrottle = ThrottledGuest.decode(reader, reader.uint32());
+            continue;
+          }
           case 30: {
             if (tag !== 242) {
               break;
@@ -5107,6 +5291,11 @@ export const Job: MessageFns<Job> = {
         : isSet(object.end_policy)
         ? JobEndPolicy.fromJSON(object.end_policy)
         : undefined,
+      guestThrottle: isSet(object.guestThrottle)
+        ? ThrottledGuest.fromJSON(object.guestThrottle)
+        : isSet(object.guest_throttle)
+        ? ThrottledGuest.fromJSON(object.guest_throttle)
+        : undefined,
       labels: isObject(object.labels)
         ? (globalThis.Object.entries(object.labels) as [string, any][]).reduce(
           (acc: { [key: string]: string }, [key, value]: [string, any]) => {
@@ -5200,6 +5389,9 @@ export const Job: MessageFns<Job> = {
     if (message.endPolicy !== undefined) {
       obj.endPolicy = JobEndPolicy.toJSON(message.endPolicy);
     }
+    if (message.guestThrottle !== undefined) {
+      obj.guestThrottle = ThrottledGuest.toJSON(message.guestThrottle);
+    }
     if (message.labels) {
       const entries = globalThis.Object.entries(message.labels) as [string, string][];
       if (entries.length > 0) {
@@ -5261,6 +5453,9 @@ export const Job: MessageFns<Job> = {
     message.configOwner = object.configOwner ?? 0;
     message.endPolicy = (object.endPolicy !== undefined && object.endPolicy !== null)
       ? JobEndPolicy.fromPartial(object.endPolicy)
+      : undefined;
+    message.guestThrottle = (object.guestThrottle !== undefined && object.guestThrottle !== null)
+      ? ThrottledGuest.fromPartial(object.guestThrottle)
       : undefined;
     message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
       (acc: { [key: string]: string }, [key, value]: [string, string]) => {
@@ -5357,6 +5552,116 @@ export const Job_LabelsEntry: MessageFns<Job_LabelsEntry> = {
     const message = createBaseJob_LabelsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseThrottledGuest(): ThrottledGuest {
+  return { limitBytesPerSecond: 0n, since: undefined, group: "" };
+}
+
+export const ThrottledGuest: MessageFns<ThrottledGuest> = {
+  encode(message: ThrottledGuest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.limitBytesPerSecond !== 0n) {
+      if (BigInt.asIntN(64, message.limitBytesPerSecond) !== message.limitBytesPerSecond) {
+        throw new globalThis.Error("value provided for field message.limitBytesPerSecond of type int64 too large");
+      }
+      writer.uint32(8).int64(message.limitBytesPerSecond);
+    }
+    if (message.since !== undefined) {
+      Timestamp.encode(toTimestamp(message.since), writer.uint32(18).fork()).join();
+    }
+    if (message.group !== "") {
+      writer.uint32(26).string(message.group);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ThrottledGuest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseThrottledGuest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.limitBytesPerSecond = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.since = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.group = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ThrottledGuest {
+    return {
+      limitBytesPerSecond: isSet(object.limitBytesPerSecond)
+        ? BigInt(object.limitBytesPerSecond)
+        : isSet(object.limit_bytes_per_second)
+        ? BigInt(object.limit_bytes_per_second)
+        : 0n,
+      since: isSet(object.since) ? fromJsonTimestamp(object.since) : undefined,
+      group: isSet(object.group) ? globalThis.String(object.group) : "",
+    };
+  },
+
+  toJSON(message: ThrottledGuest): unknown {
+    const obj: any = {};
+    if (message.limitBytesPerSecond !== 0n) {
+      obj.limitBytesPerSecond = message.limitBytesPerSecond.toString();
+    }
+    if (message.since !== undefined) {
+      obj.since = message.since.toISOString();
+    }
+    if (message.group !== "") {
+      obj.group = message.group;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ThrottledGuest>): ThrottledGuest {
+    return ThrottledGuest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ThrottledGuest>): ThrottledGuest {
+    const message = createBaseThrottledGuest();
+    message.limitBytesPerSecond = (object.limitBytesPerSecond !== undefined && object.limitBytesPerSecond !== null)
+      ? BigInt(object.limitBytesPerSecond)
+      : 0n;
+    message.since = object.since ?? undefined;
+    message.group = object.group ?? "";
     return message;
   },
 };

@@ -39,15 +39,18 @@ export class Figures {
     const domains = machines.domains;
     const up = domains.filter(({ identity }) => identity !== undefined).length;
     return {
-      jobs: now.map(({ job: { accepted, state, pauseReason, pivotGate, space: room }, progress }, at) => ({
-        kind: accepted.kind,
-        state,
-        pauseReason,
-        space: room?.level,
-        readyForMs: active[at]?.readyForMs,
-        waitsForRecord: pivotGate !== undefined && pivotGate.recordTime === undefined,
-        progress,
-      })),
+      jobs: now.map(
+        ({ job: { accepted, state, pauseReason, pivotGate, guestThrottle, space: room }, progress }, at) => ({
+          kind: accepted.kind,
+          state,
+          pauseReason,
+          space: room?.level,
+          readyForMs: active[at]?.readyForMs,
+          slowsGuest: guestThrottle !== undefined,
+          waitsForRecord: pivotGate !== undefined && pivotGate.recordTime === undefined,
+          progress,
+        }),
+      ),
       copiedBytes: progresses.copiedBytes,
       links: { up, down: domains.length - up },
       reconnects: machines.reconnects,

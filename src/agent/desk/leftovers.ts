@@ -22,6 +22,7 @@ import { failureFrom } from '../qemu/failures.ts';
 import { graphsOf, holderAmong, holderSince, QEMU_ANSWERS_MS, usedBy } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
+import { throttleLeftovers } from './throttle-leftovers.ts';
 
 interface Found {
   readonly leftover: Leftover;
@@ -87,7 +88,9 @@ export class Leftovers {
       if (found === undefined && !machine.nobodyListens && !machine.neighbour.isOne) silent.push(machine);
       return found ?? [];
     });
-    const found = [...(await this.#files()), ...(await Promise.all(perMachine)).flat()];
+    const options = { host: this.#host, machines: this.#machines, jobs: this.#jobs, whose: this.#whose };
+    const inQemu = (await Promise.all(perMachine)).flat();
+    const found = [...(await this.#files()), ...inQemu, ...(await throttleLeftovers(options))];
     const byAge = (a: Found, b: Found) => (a.leftover.createTime ?? '').localeCompare(b.leftover.createTime ?? '');
     return { found: found.toSorted(byAge), silent };
   }

@@ -98,8 +98,14 @@ export class EntryOrder {
   }
 }
 
-/** The entries that start a count: of the wait for a pivot, or of the time that the job is remembered. */
-const COUNTED: ReadonlySet<EntryBody['entry']> = new Set(['accepted', 'ready', 'refused', 'ended']);
+/** The entries that start a count: of the wait for a pivot, of the time of a throttle, or of the time that the job is remembered. */
+const COUNTED: ReadonlySet<EntryBody['entry']> = new Set([
+  'accepted',
+  'ready',
+  'throttle-requested',
+  'refused',
+  'ended',
+]);
 
 /** The fields of an entry that record its turn. */
 export function placed({ stamp }: Turn, kind: EntryBody['entry']): Pick<JournalEntry, 'position' | 'clock'> {

@@ -82,3 +82,10 @@ export function timeLeftMs({ accepted, beganMs }: Job, clock: HostClock): number
   const { timeLimitMs } = accepted.options;
   return timeLimitMs === undefined ? Infinity : (beganMs ?? clock.startedMs) + timeLimitMs - clock.nowMs;
 }
+
+/** The time until its guest may not be slowed down any longer, likewise. Not positive if the request is not known. */
+export function throttleLeftMs({ accepted, throttle }: Job, clock: HostClock): number {
+  if (throttle?.is !== 'IN_FORCE' && throttle?.is !== 'REQUESTED') return Infinity;
+  const mostMs = accepted.options.endPolicy?.guestThrottle?.maxDurationMs ?? 0;
+  return (throttle.sinceMs ?? clock.startedMs) + mostMs - clock.nowMs;
+}

@@ -6,7 +6,7 @@ import { type Happening, type Memory, memoryOf, remember } from '../../core/move
 import type { Move, Seen } from '../../core/moves/moves.ts';
 import { nextMove } from '../../core/moves/next-move.ts';
 import { waitsFor } from '../../core/moves/waits-for.ts';
-import { type HostClock, timeLeftMs } from '../host/host-clock.ts';
+import { type HostClock, throttleLeftMs, timeLeftMs } from '../host/host-clock.ts';
 
 export class AskedSoFar {
   readonly #clock: HostClock;
@@ -25,7 +25,9 @@ export class AskedSoFar {
   }
 
   get moment() {
-    return { nowMs: performance.now(), leftMs: timeLeftMs(this.#memory.job, this.#clock) };
+    const { job } = this.#memory;
+    const leftMs = timeLeftMs(job, this.#clock);
+    return { nowMs: performance.now(), leftMs, throttleLeftMs: throttleLeftMs(job, this.#clock) };
   }
 
   note(what: Happening): void {

@@ -20,6 +20,7 @@ import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
 import { copiesBeside } from './copies-beside.ts';
 import type { GuestHolds } from './guest-holds.ts';
+import { noteFoundThrottle } from './guest-throttle.ts';
 import type { Progresses } from './progresses.ts';
 import { RequestIds } from './request-ids.ts';
 import { RunningJob } from './running-job.ts';
@@ -114,6 +115,7 @@ export class JobTable {
       const because = this.#options.holds.becauseOf(machine, accepted.job);
       // Its end is determined and written down before its guest is resumed.
       if (because !== undefined) await log.append({ entry: 'guest-held', because });
+      await noteFoundThrottle(log, machine);
       this.#takeUp(log);
     } finally {
       this.#recovered.delete(accepted.job);

@@ -15,14 +15,15 @@ import { type Asking, isForPivot, type Move } from '../../core/moves/moves.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';
 import { LinkedAbort, Wake } from '../../lib/wake.ts';
 import { NotSent, Refused } from '../../qmp/errors.ts';
-import { isFoundByName } from '../files/prove-file.ts';
 import { StableStorage } from '../files/stable-storage.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import { isUnreachable } from '../qemu/failures.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { AskedSoFar } from './asked-so-far.ts';
+import { moveThrottle } from './guest-throttle.ts';
 import { type HoldOf, JobHold } from './job-hold.ts';
 import { JobSteps, type JobStepsOptions } from './job-steps.ts';
+import { passes } from './last-checks.ts';
 import { type Looker, look, type Presence, presenceSeen, type Up } from './look.ts';
 import { openGate } from './open-gate.ts';
 import { UrgentMoves, type UrgentMovesOptions } from './urgent-moves.ts';
@@ -64,8 +65,7 @@ export class RunningJob {
     this.#log = options.log;
     this.#asked = new AskedSoFar(options.log.job, options.log.clock, options.onWaits);
     const { job, domain, disk, process } = this.#job.accepted;
-    const { onBlockJobs } = options;
-    this.#looker = { processes: process === undefined ? [] : [process], onBlockJobs, storage: this.#storage };
+    this.#looker = { ...options, processes: process === undefined ? [] : [process], storage: this.#storage };
     this.#logger = options.logger.child({ job, domain, disk });
     this.#hold = new JobHold(options.log, options.holdOf);
     this.#steps = new JobSteps({ ...options, hold: this.#hold, leaving: this.#stop.signal, logger: this.#logger });
@@ -184,25 +184,21 @@ export class RunningJob {
         await this.#steps.carryBitmaps(qemu);
         this.#asked.note({ is: 'asked', asking: 'bitmaps' });
         return;
+      case 'throttle':
+      case 'lift-throttle':
+        await this.#refusalOf(async () => await moveThrottle(move, this.#log, machine));
+        return;
       case 'flush':
         await this.#log.append(await this.#storage.carryOut(move, this.#job, machine));
     }
   }
 
   async #mayPivot(machine: VirtualMachine): Promise<boolean> {
-    const [log, identity] = [this.#log.changed.now, machine.identity];
     this.#options.expectHolder();
-    try {
-      this.#asked.note({ is: 'destination-found', hasMoved: !(await isFoundByName(this.#job, machine)) });
-      await this.#options.mayPivot(this.#stop.signal);
-      // The answer takes time: the situation of the move may have changed.
-      return !this.#asked.memory.destinationMoved && this.#log.changed.now === log && machine.identity === identity;
-    } catch (error) {
-      this.#logger.info({ why: String(error) }, 'The pivot waits');
-      this.#asked.note({ is: 'fenced' });
-      await this.#pause();
-      return false;
-    }
+    const mayPivot = async () => await this.#options.mayPivot(this.#stop.signal);
+    const found = await passes({ log: this.#log, asked: this.#asked, logger: this.#logger, mayPivot }, machine);
+    if (found === 'FENCED') await this.#pause();
+    return found === 'YES';
   }
 
   async #command(move: Extract<Move, { move: 'command' }>, machine: VirtualMachine): Promise<void> {

@@ -6,9 +6,9 @@
 import { type BigIntStats, constants } from 'node:fs';
 import { open, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { StepState } from '../../core/job/job.ts';
 import type { ClockStamp } from '../../core/job/journal-entry.ts';
 import type { KnownJob } from '../../core/job/known-job.ts';
+import type { StepState } from '../../core/job/steps.ts';
 import { isOwn } from '../host/own-files.ts';
 import type { SharedTexts } from '../host/shared-texts.ts';
 import type { Told } from './ended-job.ts';

@@ -14,6 +14,7 @@ import { inTime } from '../../lib/timer.ts';
 import { usedFiles } from '../host/file-identity.ts';
 import type { GuestHolds } from '../job/guest-holds.ts';
 import type { JobTable } from '../job/job-table.ts';
+import type { ThrottlesLeft } from '../job/throttles-left.ts';
 import type { WhoseJobs } from '../job/whose-jobs.ts';
 import { isUnreachable } from '../qemu/failures.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
@@ -169,11 +170,12 @@ function targetOf(storage: string | undefined, path: string): Destination | unde
 /** Never rejects. A held guest is resumed once the state of its job is written down, or after its time. */
 export async function takeUp(
   machine: VirtualMachine,
-  options: RecoverOptions & { readonly holds: GuestHolds },
+  options: RecoverOptions & { readonly holds: GuestHolds; readonly throttles: ThrottlesLeft },
   table: JobTable,
 ): Promise<void> {
   const recovery = recoverLost(machine, options, table);
   await inTime(recovery, HOLD_LIMIT_MS);
   await options.holds.found(machine, (job) => table.holdsGuest(job));
   await recovery;
+  await options.throttles.lift(machine);
 }

@@ -15,6 +15,7 @@ import type { CopySpec } from '../../core/rules/start-copy.ts';
 import { knownAs } from '../files/files.ts';
 import { foundByName } from '../files/found-by-name.ts';
 import { stat } from '../host/disk-files.ts';
+import { refuseOtherLimits } from '../job/guest-throttle.ts';
 import { requireSecret } from '../qemu/secrets.ts';
 import { checkDestination } from './destination.ts';
 import { lookAtReused } from './reused.ts';
@@ -76,6 +77,7 @@ export async function prepareCopy(spec: CopySpec, site: Site): Promise<Accepted>
     accept,
     basePath: backingName === undefined ? '' : (backing?.path ?? ''),
   };
+  await refuseOtherLimits({ ...accepted, options }, site.machine);
   return {
     ...accepted,
     kind: 'COPY',

@@ -40,12 +40,13 @@ export function amountsOf(progress: Progress): string[] {
   return parts;
 }
 
-/** `RUNNING`, `READY, paused: USER`, `RUNNING, space low: 2 GiB needed, 1 GiB free`. */
+/** `RUNNING`, `READY, paused: USER`, `RUNNING, guest throttled …`, `RUNNING, space low: 2 GiB needed, 1 GiB free`. */
 export function stateOf(job: Job): string {
   const { state, pauseReason } = job;
   const space = hasEnded(state) ? '' : spaceInWords(job);
   const paused = pauseReason === 0 ? [] : [`paused: ${pauseName(pauseReason)}`];
-  return [stateName(state), ...paused, ...(space === '' ? [] : [`space ${space}`])].join(', ');
+  const guest = job.guestThrottle === undefined ? [] : [`guest ${throttleInWords(job)}`];
+  return [stateName(state), ...paused, ...guest, ...(space === '' ? [] : [`space ${space}`])].join(', ');
 }
 
 export function destinationOf(destination: Destination | undefined): string {
@@ -68,6 +69,12 @@ export function spaceInWords({ space }: Job): string {
   const free = space.freeBytes === undefined ? '' : `, ${bytes(space.freeBytes)} free`;
   const level = space.level === JobSpace_Level.LEVEL_FULL ? 'used up' : 'low';
   return `${level}: ${bytes(space.neededBytes)} needed${free}`;
+}
+
+/** `throttled by this job to 15 MiB/s since 2026-11-30T18:00:00.000Z`; '' if it is not. */
+export function throttleInWords({ guestThrottle: throttle }: Job): string {
+  if (throttle === undefined) return '';
+  return `throttled by this job to ${speed(throttle.limitBytesPerSecond)} since ${throttle.since?.toISOString() ?? '?'}`;
 }
 
 export function bandwidthInWords({ bandwidthBytesPerSecond: limit }: Job, isInBytes: boolean): string {
@@ -115,6 +122,7 @@ export function jobInWords(job: Job, { isInBytes }: { isInBytes: boolean }): str
     ['State', stateOf(job)],
     ['Progress', isInBytes && progress ? `${progress.percent.toFixed(1)} %, ${amount}` : progressOf(job)],
     ['Verdict', progress?.reason],
+    ['Guest', throttleInWords(job)],
     ['Speed limit', hasEnded(job.state) ? undefined : bandwidthInWords(job, isInBytes)],
     ['End policy', stepsOf(job)],
     ['Source', job.sourcePath],

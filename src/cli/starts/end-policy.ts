@@ -1,7 +1,8 @@
 /** The options of a copy for the case that it does not end. */
 import { type Command, Option } from 'commander';
 import { AtDeadline, type EndPolicy, fromMs } from '../../client/index.ts';
-import { bandwidthFrom, parseBandwidth, parseDuration } from '../units.ts';
+import { UsageError } from '../terminal.ts';
+import { bandwidthFrom, parseBandwidth, parseDuration, parseSize } from '../units.ts';
 
 export interface PolicyFlags {
   readonly bytes?: boolean;
@@ -11,6 +12,8 @@ export interface PolicyFlags {
   readonly chooseGranularity?: boolean;
   readonly atDeadline?: keyof typeof AT_DEADLINE;
   readonly maxGuestPause?: number;
+  readonly throttleGuest?: bigint;
+  readonly throttleFor?: number;
 }
 
 const AT_DEADLINE = {
@@ -18,6 +21,9 @@ const AT_DEADLINE = {
   hold: AtDeadline.AT_DEADLINE_HOLD,
   'pause-guest': AtDeadline.AT_DEADLINE_PAUSE_GUEST,
 };
+
+/** The copy may slow the guest down for ten minutes, unless the caller says otherwise. */
+const THROTTLE_FOR_MS = 600_000;
 
 export function addEndPolicy(command: Command): Command {
   return command
@@ -31,6 +37,12 @@ export function addEndPolicy(command: Command): Command {
       '--switch-to-blocking',
       'if the copy does not end, and its rest is near, let the guest’s writes wait for it (QEMU 8.2)',
     )
+    .option(
+      '--throttle-guest <floor>',
+      'if the copy does not end, slow the guest’s writes down, to this a second at least',
+      parseSize,
+    )
+    .option('--throttle-for <time>', 'with --throttle-guest, for this time at most; default: 10m', parseDuration)
     .option('--patience <time>', 'wait so long before such a step, and between two; default: 60', parseDuration)
     .addOption(
       new Option('--at-deadline <what>', 'the action when --timeout has passed; default: abort').choices(
@@ -47,7 +59,9 @@ export function addEndPolicy(command: Command): Command {
 /** Undefined if no option asks for one. */
 export function endPolicyFrom(flags: PolicyFlags): EndPolicy | undefined {
   const { patience, bandwidthCeiling, switchToBlocking, chooseGranularity, atDeadline, maxGuestPause } = flags;
-  const given = [patience, bandwidthCeiling, switchToBlocking, chooseGranularity, atDeadline, maxGuestPause];
+  const { throttleGuest: floor, throttleFor } = flags;
+  if (floor === undefined && throttleFor !== undefined) throw new UsageError('--throttle-for needs --throttle-guest');
+  const given = [patience, bandwidthCeiling, switchToBlocking, chooseGranularity, atDeadline, maxGuestPause, floor];
   if (given.every((one) => one === undefined)) return undefined;
   return {
     patience: patience === undefined ? undefined : fromMs(patience),
@@ -56,5 +70,9 @@ export function endPolicyFrom(flags: PolicyFlags): EndPolicy | undefined {
     chooseGranularity: chooseGranularity ?? false,
     atDeadline: atDeadline === undefined ? AtDeadline.AT_DEADLINE_UNSPECIFIED : AT_DEADLINE[atDeadline],
     maxGuestPause: maxGuestPause === undefined ? undefined : fromMs(maxGuestPause),
+    guestThrottle:
+      floor === undefined
+        ? undefined
+        : { floorBytesPerSecond: floor, maxDuration: fromMs(throttleFor ?? THROTTLE_FOR_MS) },
   };
 }

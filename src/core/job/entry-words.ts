@@ -3,6 +3,7 @@
 import type { Accepted, JournalEntry } from './journal-entry.ts';
 import type { PolicyStep } from './policy-step.ts';
 import type { SpaceTold } from './space-told.ts';
+import { throttleEntryInWords } from './throttle-told.ts';
 import { verdictInWords } from './verdict-words.ts';
 
 export function entryInWords(entry: JournalEntry): string {
@@ -70,6 +71,11 @@ export function entryInWords(entry: JournalEntry): string {
       return `the destination has all that the guest wrote until ${entry.seenAt}`;
     case 'verdict':
       return verdictInWords(entry);
+    case 'throttle-requested':
+    case 'throttled':
+    case 'throttle-lifted':
+    case 'throttle-not-taken':
+      return throttleEntryInWords(entry);
     case 'guest-held':
       return `guest paused briefly: ${entry.because}`;
     case 'guest-released':

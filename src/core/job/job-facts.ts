@@ -1,8 +1,9 @@
 /** Facts that follow from a job's journal. */
 import { isServed } from '../destination.ts';
-import { type ConcludedJob, type Job, SYNC_STEP } from './job.ts';
+import type { ConcludedJob, Job } from './job.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';
 import type { KnownFile } from './step.ts';
+import { SYNC_STEP } from './steps.ts';
 
 /** Its data goes to another machine, or to a server process: it may hang, and QEMU with it. */
 export function isOverNetwork({ accepted }: Job): boolean {

@@ -1,7 +1,8 @@
 /** A job as its callers see it: everything except how it is done. A gateway knows no more of it than callers do. */
 import type { Destination, Encryption } from '../destination.ts';
 import type { ImageFormat } from '../job-options.ts';
-import type { Job } from './job.ts';
+import { isSlowedDown } from './guest-throttle.ts';
+import { hasEnded, type Job } from './job.ts';
 import type { Accepted, EntryOf } from './journal-entry.ts';
 import type { Labelled } from './labels.ts';
 import type { Outcome } from './outcome.ts';
@@ -40,6 +41,13 @@ export interface ShownGate extends PivotGate {
 
 /** A step of the end policy. */
 export type ShownStep = Omit<PolicyStep, 'entry'> & Pick<EntryOf<'policy-step'>, 'revision' | 'time'>;
+/** The limit on the guest's writes that is in force. */
+export interface ShownThrottle {
+  readonly limitBytesPerSecond: number;
+  /** RFC 3339. */
+  readonly since: string;
+  readonly group: string;
+}
 
 export interface PublicJob extends JobFacts {
   readonly accepted: PublicAccepted;
@@ -49,6 +57,7 @@ export interface PublicJob extends JobFacts {
   readonly outcome: Outcome;
   readonly space?: JobSpace | undefined;
   readonly policySteps?: readonly ShownStep[];
+  readonly guestThrottle?: ShownThrottle | undefined;
 }
 
 export function publicJob(job: Job): PublicJob {
@@ -58,11 +67,19 @@ export function publicJob(job: Job): PublicJob {
   return {
     ...job,
     space: spaceOf(job),
+    guestThrottle: throttleOf(job),
     readyTime: ready?.time,
     endTime: ended?.time,
     pivotGate,
     outcome: outcomeOf(job),
   };
+}
+
+/** A limit that an ended job could not lift is a leftover. */
+function throttleOf(job: Job): ShownThrottle | undefined {
+  const { throttle, accepted } = job;
+  if (throttle === undefined || !isSlowedDown(job) || hasEnded(job)) return undefined;
+  return { limitBytesPerSecond: throttle.limits.at(-1) ?? 0, since: throttle.since, group: accepted.job };
 }
 
 /** By its time: a newer service may have other states. */

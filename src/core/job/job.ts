@@ -2,25 +2,19 @@
 import type { Failure } from '../errors.ts';
 import { type PolicySoFar, policyAfter, policyBefore, REFUSED } from './end-policy.ts';
 import { followedAt, type LastFollowed, NOT_FOLLOWED } from './followed.ts';
+import { type GuestThrottle, throttleAfter, throttleAllows } from './guest-throttle.ts';
 import type { Accepted, EntryBody, EntryOf, Flushed, JournalEntry } from './journal-entry.ts';
 import { NEVER_PAUSED, type Pauses, pausesAfter } from './pauses.ts';
 import { gateAfter, gateAllows, type PivotGate } from './pivot-gate.ts';
-import type { KnownFile, MadeFile } from './step.ts';
+import { type StepState, type Steps, stepsAfter } from './steps.ts';
 import { ALLOWED, type JobState, stateAfter } from './transitions.ts';
 
 export type { JobState } from './transitions.ts';
 
-/** The step that syncs the data of a copy or an active commit. */
-export const SYNC_STEP = 'sync-destination';
-
-/** A step of the plan and its progress. */
-export type StepState = 'STARTED' | 'DONE' | 'REFUSED' | 'UNKNOWN' | 'UNDONE' | 'UNDO_FAILED';
-
-interface AnyJob extends LastFollowed, Pauses, PolicySoFar {
+interface AnyJob extends LastFollowed, Pauses, PolicySoFar, Steps {
   readonly accepted: Accepted;
   /** The request id of the call that started it; '' for none. */
   readonly requestId: string;
-  readonly state: JobState;
   readonly revision: number;
   readonly createTime: string;
   /** The time of its last entry. */
@@ -31,10 +25,8 @@ interface AnyJob extends LastFollowed, Pauses, PolicySoFar {
   /** The last written verdict on its progress, and how many were written. */
   readonly verdict?: EntryOf<'verdict'> | undefined;
   readonly verdicts: number;
-  readonly steps: ReadonlyMap<string, StepState>;
-  readonly madeFile?: MadeFile | undefined;
-  /** The written file, as QEMU has it open. Undefined if it is not on this host, or not known, as in older journals. */
-  readonly destinationFile?: KnownFile | undefined;
+  /** Undefined if the guest was never to be slowed down. */
+  readonly throttle?: GuestThrottle | undefined;
   /** The requested pause or resume; undefined if there is none. */
   readonly intent?: EntryOf<'pivot-requested' | 'cancel-requested' | 'finish-requested'>;
   /** Undefined if it is not open, or the job needs none. */
@@ -45,11 +37,8 @@ interface AnyJob extends LastFollowed, Pauses, PolicySoFar {
   readonly flushed?: Flushed | undefined;
   /** Why the rest is not. */
   readonly flushFailure?: Failure | undefined;
-  /** Why the data of a copy or an active commit is not known to be on stable storage, at its name. */
-  readonly syncFailure?: Failure | undefined;
   /** Whether its clean-up in QEMU is no longer waited for. */
   readonly giveUpRequested: boolean;
-  readonly failure?: Failure | undefined;
   readonly ended: EntryOf<'ended' | 'refused'> | undefined;
 }
 
@@ -116,7 +105,7 @@ export function begin(entry: JournalEntry): Job {
 /** Whether this entry may be written now. This question decides every race between a caller and QEMU. */
 export function allows(job: Job, entry: EntryBody): boolean {
   if (!ALLOWED[entry.entry].includes(job.state)) return false;
-  if (!gateAllows(job, entry)) return false;
+  if (!gateAllows(job, entry) || !throttleAllows(job, entry)) return false;
   if (entry.entry === 'give-up-requested') return job.concluded !== undefined;
   // Nobody can have seen the end of a job that has not begun: it is undone, or given up.
   if (entry.entry === 'concluded' && job.state === 'STARTING' && entry.how !== 'GIVEN_UP') return false;
@@ -144,7 +133,8 @@ function changed(job: OwnCopy, entry: JournalEntry): OwnCopy {
   }
   if (!allows(job, entry)) throw new IllegalTransition(`${entry.entry} while ${job.state}`);
   const state = stateAfter(job.state, entry, job.intent?.entry === 'cancel-requested');
-  const of = { state, gate: gateAfter(job, entry), revision: entry.revision, updateTime: entry.time };
+  const [gate, throttle] = [gateAfter(job, entry), throttleAfter(job, entry)];
+  const of = { state, gate, throttle, revision: entry.revision, updateTime: entry.time };
   return Object.assign(job, changes(job, entry), of);
 }
 
@@ -153,25 +143,13 @@ const NOTHING_WANTED = { wantsPaused: undefined, wantsBandwidth: undefined };
 function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
   switch (entry.entry) {
     case 'step-started':
-      return { steps: job.steps.set(entry.step, 'STARTED') };
     case 'step-done':
-      return {
-        steps: job.steps.set(entry.step, 'DONE'),
-        madeFile: entry.made ?? job.madeFile,
-        destinationFile: entry.proved ?? job.destinationFile,
-      };
     case 'step-refused':
-      return {
-        steps: job.steps.set(entry.step, 'REFUSED'),
-        failure: startFailure(job, entry.failure),
-        syncFailure: entry.step === SYNC_STEP ? entry.failure : job.syncFailure,
-      };
     case 'step-unknown':
-      return { steps: job.steps.set(entry.step, 'UNKNOWN'), failure: startFailure(job, entry.failure) };
+    case 'undo-started':
     case 'undo-done':
-      return { steps: job.steps.set(entry.step, 'UNDONE') };
     case 'undo-failed':
-      return { steps: job.steps.set(entry.step, 'UNDO_FAILED') };
+      return stepsAfter(job, job.steps, entry);
     // The answer to a step was lost, but QEMU runs the job: so nothing failed.
     case 'running':
       return { failure: undefined };
@@ -218,19 +196,16 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
     case 'refused':
     case 'ended':
       return { ended: entry, failure: entry.failure, ...NOTHING_WANTED };
-    case 'undo-started':
-      return { failure: startFailure(job, entry.failure) };
     case 'accepted':
     case 'asked-again':
     case 'gate-opened':
     case 'config-recorded':
+    case 'throttle-requested':
+    case 'throttled':
+    case 'throttle-lifted':
+    case 'throttle-not-taken':
       return {};
   }
-}
-
-/** A step that fails at the start fails the job; one that fails in the clean-up leaves a leftover. */
-function startFailure(job: Job, why: Failure): Failure | undefined {
-  return job.failure ?? (job.state === 'STARTING' ? why : undefined);
 }
 
 /** The job of a whole journal. A service folds thousands of them when it begins: one copy is enough for each. */

@@ -13,6 +13,7 @@ import type { Outcome } from './outcome.ts';
 import type { ChosenGranularity, ModeTold, PolicyStep } from './policy-step.ts';
 import type { SpaceEstimate, SpaceTold } from './space-told.ts';
 import type { CommittedFile, KnownFile, MadeFile, Plan } from './step.ts';
+import type { ThrottleTold } from './throttle-told.ts';
 import type { UsedFile } from './used-file.ts';
 
 export type ReusedBy =
@@ -196,6 +197,7 @@ export type EntryBody =
   | { readonly entry: 'followed'; readonly seenAt: string }
   /** Whether the job will end, where that is not what was expected, or was written before. */
   | ({ readonly entry: 'verdict' } & EndVerdict)
+  | ThrottleTold
   /** Written before `stop`: a service that finds the guest stopped by us resumes it. */
   | { readonly entry: 'guest-held'; readonly because: string }
   | { readonly entry: 'guest-released' }
@@ -227,7 +229,7 @@ export type JournalEntry = EntryBody & {
   readonly time: string;
   /** Its place among all entries of the state folder, each of which has another one. Undefined in older journals. */
   readonly position?: number;
-  /** In the first entry, READY, and the last one. Undefined in older journals. */
+  /** In the entries that start a count: the first, READY, and the last one, for example. Undefined in older journals. */
   readonly clock?: ClockStamp;
   /** Written to disk at once with the entry before it. */
   readonly joined?: true;

@@ -3,11 +3,13 @@
  * request: they decide about disks and files, and lists are filtered and ordered by them.
  */
 import type { JobOptions } from '../job-options.ts';
-import type { Job, StepState } from './job.ts';
+import { hasMark } from './guest-throttle.ts';
+import type { Job } from './job.ts';
 import type { Accepted, Concluded } from './journal-entry.ts';
 import type { Labelled } from './labels.ts';
 import type { Outcome, SafeFile } from './outcome.ts';
 import { outcomeOf } from './outcome-of.ts';
+import type { StepState } from './steps.ts';
 
 type KnownAccepted = Pick<
   Accepted,
@@ -29,7 +31,7 @@ type KnownAccepted = Pick<
 };
 
 export interface KnownJob
-  extends Pick<Job, 'state' | 'createTime' | 'beganMs' | 'guestHeld' | 'pivotRequested' | 'madeFile'> {
+  extends Pick<Job, 'state' | 'createTime' | 'beganMs' | 'guestHeld' | 'pivotRequested' | 'madeFile' | 'throttle'> {
   readonly accepted: KnownAccepted;
   readonly endTime?: string | undefined;
   /** By the clock of the state folder. Undefined: not yet, or an older journal. */
@@ -77,6 +79,7 @@ export function knownOf(job: Job): KnownJob {
     guestHeld,
     pivotRequested,
     madeFile,
+    ...(hasMark(job) && { throttle: job.throttle }),
     steps: left.length === 0 ? NO_STEPS : new Map(left),
     concluded: concluded && { how: concluded.how, devicePath: concluded.devicePath },
     outcome: {

@@ -50,8 +50,10 @@ function changersOf(job: KnownJob, later: LaterJobs): readonly (string | undefin
   return [...named, later.thatMoved(job)];
 }
 
-/** Whether the service made a file for it, and neither saw it become a copy nor removed it. */
-export function mayHaveLeftOver({ madeFile, outcome, steps }: KnownJob): boolean {
+/** Whether the service made a file for it, and neither saw it become a copy nor removed it; or left its limit in QEMU. */
+export function mayHaveLeftOver({ madeFile, outcome, steps, throttle }: KnownJob): boolean {
   const isRubbish = madeFile?.created === true && outcome.destinationContent !== 'COMPLETE';
-  return (isRubbish && !outcome.destinationRemoved) || [...steps.values()].includes('UNDO_FAILED');
+  return (
+    throttle !== undefined || (isRubbish && !outcome.destinationRemoved) || [...steps.values()].includes('UNDO_FAILED')
+  );
 }

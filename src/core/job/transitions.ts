@@ -20,6 +20,7 @@
  *                  If it comes too late the job ends as COMPLETED, as after finish-requested (on_ready FINISH).
  * verdict          whether the job will end at the present rates. The state stays.
  * policy-step      a step of the end policy, because it will not. The state stays.
+ * throttle-…       the limit on the guest's writes. The state stays. No job ends before its limit is lifted.
  * flushed          only in a pull, or a commit of lower images: before its last step, and after it. The state stays.
  * ended            from any state: a job can fail, or another client can end it, at any time. UNRESOLVED means that
  *                  the end cannot be proved; the outcome says what is known.
@@ -72,6 +73,10 @@ export const ALLOWED: Readonly<Record<EntryBody['entry'], readonly JobState[]>> 
   'finish-requested': ['READY'],
   followed: ['CANCELLING'],
   verdict: IN_QEMU,
+  'throttle-requested': ['RUNNING', 'READY', 'PIVOTING'],
+  throttled: IN_QEMU,
+  'throttle-lifted': IN_QEMU,
+  'throttle-not-taken': IN_QEMU,
   'guest-held': ['STARTING', 'RUNNING', 'PIVOTING', 'CANCELLING'],
   'guest-released': ANY_ACTIVE,
   flushed: ['RUNNING', 'CANCELLING'],

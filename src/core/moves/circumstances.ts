@@ -58,11 +58,13 @@ export interface Moment {
   readonly nowMs: number;
   /** The time until the job's own limit. */
   readonly leftMs: number;
+  /** The time until its guest may not be slowed down any longer. */
+  readonly throttleLeftMs: number;
 }
 
 export function askedNow(
   memory: Memory,
-  { nowMs, leftMs }: Moment,
+  { nowMs, leftMs, throttleLeftMs }: Moment,
   heard: Heard,
 ): { readonly asked: Asked; readonly refused: QemuRefusals } {
   const { job, asked } = memory;
@@ -88,6 +90,8 @@ export function askedNow(
     fenced: nowMs < memory.fencedUntilMs,
     connectionBroken: heard.connectionBroken,
     destinationMoved: memory.destinationMoved,
+    patienceIsOver: patienceLeftMs(memory, nowMs) <= 0,
+    throttleIsOver: throttleLeftMs <= 0,
     restsFromHold: !job.guestHeld && heldMs < memory.restMs,
   };
   return {
@@ -131,6 +135,11 @@ function pauseLasts({ pausedSinceMs }: Memory, nowMs: number): boolean {
   return nowMs - pausedSinceMs >= PAUSE_LASTS_MS;
 }
 
+function patienceLeftMs({ job, tooMuchSinceMs }: Memory, nowMs: number): number {
+  const { endPolicy } = job.accepted.options;
+  return endPolicy === undefined ? Infinity : tooMuchSinceMs + endPolicy.patienceMs - nowMs;
+}
+
 function underWay({ job, pace }: Memory): number | undefined {
   return underWayMs(pace, job.accepted.options.bufferBytes);
 }
@@ -142,7 +151,8 @@ export function mayHangInMs(memory: Memory, nowMs: number, silentMs: number): nu
 }
 
 /** The latest time for the next look. Undefined if an event, a request or the connection will cause it. */
-export function lookAgainMs(memory: Memory, { nowMs, leftMs }: Moment): number | undefined {
+export function lookAgainMs(memory: Memory, moment: Moment): number | undefined {
+  const { nowMs, leftMs, throttleLeftMs } = moment;
   const { job, pausedSinceMs, refusals } = memory;
   const { state } = job;
   if (job.guestHeld) return LOOK_AGAIN_MS.held;
@@ -151,7 +161,7 @@ export function lookAgainMs(memory: Memory, { nowMs, leftMs }: Moment): number |
   if (state === 'PIVOTING' && underWay(memory) === undefined) return LOOK_AGAIN_MS.pace;
   if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
   const inMs = Math.min(
-    [leftMs, leftMs + PAUSE_WITHIN_MS].find((ms) => ms > 0) ?? Infinity,
+    ...[leftMs, leftMs + PAUSE_WITHIN_MS, throttleLeftMs, patienceLeftMs(memory, nowMs)].filter((ms) => ms > 0),
     refusals.size > 0 ? REFUSED_AGAIN_MS : Infinity,
     // A server that hangs causes no event, but another client's command, and so the guest, may wait for it.
     isOverNetwork(job) ? LOOK_AGAIN_MS.network : Infinity,

@@ -1,6 +1,7 @@
 /** The types of core/next-move: its input, and the moves. */
 import type { HeaderOnDisk, NodeOfImage } from '../job/handover.ts';
 import type { DeviceOn, EntryBody, Flushed } from '../job/journal-entry.ts';
+import type { LiftedBecause } from '../job/throttle-told.ts';
 import type { QmpCommand } from '../qemu/commands.ts';
 import type { QemuJobStatus } from '../qemu/replies.ts';
 
@@ -79,7 +80,11 @@ export type Circumstance =
   /** This host was just refused the right to move the guest: another host may own its domain. */
   | 'fenced'
   /** Seen right before the guest was to move: the file of the destination is no longer at its name. */
-  | 'destinationMoved';
+  | 'destinationMoved'
+  /** The written verdict has said for the patience of the request that the guest writes too much. */
+  | 'patienceIsOver'
+  /** The guest has been slowed down for the longest time of the request; or the request is not known. */
+  | 'throttleIsOver';
 
 /** The commands that QEMU was asked about the job over this connection, and the circumstances. */
 export type Asked = ReadonlySet<Asking | Circumstance>;
@@ -97,6 +102,10 @@ export type Move =
   | { readonly move: 'release-guest' }
   /** The bitmaps of the active image must be on the destination before the guest is. */
   | { readonly move: 'carry-bitmaps' }
+  /** Sets the limit on the guest's writes that is requested last, or this one, if no other client has set one. */
+  | { readonly move: 'throttle'; readonly limitBytesPerSecond?: number }
+  /** Takes that limit away, or only its effect if QEMU still runs the job (`isGoing`). The result is recorded. */
+  | { readonly move: 'lift-throttle'; readonly because: LiftedBecause; readonly isGoing: boolean }
   /** Puts each of the images on stable storage, in this order, and hears errors. The result is recorded. */
   | { readonly move: 'flush'; readonly what: Flushed; readonly images: readonly NodeOfImage[] }
   /** `proves` is true, and must be recorded, as soon as QEMU has accepted the command. */

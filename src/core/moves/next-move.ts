@@ -16,6 +16,7 @@ import type { Asked, Move, QemuRefusals, Seen } from './moves.ts';
 import { PIVOT_ROWS } from './pivot-rows.ts';
 import { firstOf, inOrder, type Row } from './rows.ts';
 import { type Going, goingOf, RELEASE, type Rows, record, type Situation, situationOf, WAIT } from './situation.ts';
+import { LIFT_ROWS, THROTTLE_ROWS } from './throttle-rows.ts';
 import { URGENT } from './urgent-move.ts';
 import { change, observed, pauseFor, refusedChange, resume, takesChanges } from './wishes.ts';
 
@@ -86,6 +87,7 @@ const FIRST_ROWS: Rows = {
     ({ unwritten }) => unwritten && record(unwritten),
   'guest held | no end is in progress, or the end takes too long | resumes the guest': (s) =>
     isHeld(s) && !isHeldFor(s) && RELEASE,
+  ...LIFT_ROWS,
   '`concluded` is recorded | answers, or is no longer needed | syncs the copied data, dismisses the job in QEMU, and closes the nodes that nothing uses. Then it removes the job’s file if it is not a usable copy, deletes the images that a commit has to delete, and records `ended`':
     ({ job: { concluded }, seen }) =>
       concluded !== undefined && (seen.qemu !== 'SILENT' || isWithoutQemu(concluded)) && { move: 'settle' },
@@ -135,6 +137,7 @@ const GOING_ROWS: Rows<Going> = {
       s.refused.resume === undefined &&
       resume(s),
   ...DEADLINE_ROWS,
+  ...THROTTLE_ROWS,
   // A requested end comes before any change: a change that QEMU refuses would delay the end for ever.
   ...CANCEL_ROWS,
   ...PIVOT_ROWS,

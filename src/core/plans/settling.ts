@@ -6,10 +6,11 @@
 
 import { losesSnapshots } from '../disk/judge.ts';
 import { handoverOf } from '../job/handover-of.ts';
-import { type ConcludedJob, SYNC_STEP } from '../job/job.ts';
+import type { ConcludedJob } from '../job/job.ts';
 import { filesToFind, hasSucceeded, isUnsynced, isWithoutQemu } from '../job/job-facts.ts';
 import type { AcceptedDestination } from '../job/journal-entry.ts';
 import type { Plan, Step } from '../job/step.ts';
+import { isStepOver, SYNC_STEP } from '../job/steps.ts';
 import { deleteNode } from './steps.ts';
 
 export function planSettling(job: ConcludedJob, { leavesQemu = false }: { readonly leavesQemu?: boolean } = {}): Plan {
@@ -53,7 +54,7 @@ export function planSettling(job: ConcludedJob, { leavesQemu = false }: { readon
  * of a file is decided by all results before it. Each step may be repeated, also one that a crash kept from beginning.
  */
 export function nextTogether({ steps }: ConcludedJob, plan: Plan): Plan {
-  const left = plan.filter(({ name }) => !['DONE', 'REFUSED'].includes(steps.get(name) ?? ''));
+  const left = plan.filter(({ name }) => !isStepOver(steps.get(name)));
   const deletes = left.findIndex(({ run }) => run.do === 'delete-image' || run.do === 'remove-file');
   return left.slice(0, deletes === -1 ? undefined : Math.max(1, deletes));
 }

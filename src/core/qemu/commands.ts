@@ -199,6 +199,20 @@ export type QmpCommand =
       readonly execute: 'block-set-write-threshold';
       readonly arguments: { readonly 'node-name': string; readonly 'write-threshold': number };
     }
+  /** By the device. The limits of a group are those of all its disks; without a limit, the disk leaves its group. */
+  | {
+      readonly execute: 'block_set_io_throttle';
+      readonly arguments: {
+        readonly id: string;
+        readonly bps: 0;
+        readonly bps_rd: 0;
+        readonly bps_wr: number;
+        readonly iops: 0;
+        readonly iops_rd: 0;
+        readonly iops_wr: 0;
+        readonly group?: string;
+      };
+    }
   | {
       readonly execute: 'block-job-set-speed';
       readonly arguments: { readonly device: string; readonly speed: number };
@@ -217,6 +231,7 @@ export type QmpCommand =
       readonly arguments: { readonly path: string; readonly property: 'type' | 'share-rw' };
     }
   | { readonly execute: 'qom-list'; readonly arguments: { readonly path: '/objects' } }
+  | { readonly execute: 'query-block' }
   | { readonly execute: 'query-block-jobs' }
   | { readonly execute: 'query-blockstats'; readonly arguments?: { readonly 'query-nodes': true } }
   | { readonly execute: 'query-chardev' }

@@ -37,7 +37,7 @@ function recordRules({ record, recordOnly, pivot }: AbortRequest): Violation[] {
 }
 
 const MOST_LEFTOVERS = 500;
-const LEFTOVER_ID = /^(file|node|job):bj[0-9a-f]{16}/;
+const LEFTOVER_ID = /^(file|node|job|throttle):bj[0-9a-f]{16}/;
 
 /** Throws all violations of the request together. */
 export function checkReclaim({ ids, requestId }: ReclaimRequest): void {

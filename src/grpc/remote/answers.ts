@@ -13,7 +13,6 @@ import {
   type JobEvent as JobEventMessage,
   JobKind,
   type Job as JobMessage,
-  JobSpace_Level,
   OnNoSpace,
   OnReady,
   type JobOptions as OptionsMessage,
@@ -22,7 +21,6 @@ import {
   PauseReason,
   Progress_Phase,
   type Progress as ProgressMessage,
-  type JobSpace as SpaceMessage,
   WriteMode,
 } from '../../../generated/blockjob/v1/job.ts';
 import type { PlannedJob, Started } from '../../core/block-jobs.ts';
@@ -31,14 +29,14 @@ import { JobEvent } from '../../core/job/job-event.ts';
 import type { JobView, PublicAccepted } from '../../core/job/job-view.ts';
 import type { Outcome } from '../../core/job/outcome.ts';
 import type { Progress } from '../../core/job/progress.ts';
-import type { JobSpace } from '../../core/job/space.ts';
 import type { JobOptions } from '../../core/job-options.ts';
 import { defined } from '../../lib/defined.ts';
 import { toMs } from '../durations.ts';
-import { toEndPolicy, toStep } from '../end-policies.ts';
+import { toEndPolicy, toShownThrottle, toStep } from '../end-policies.ts';
 import { enumName, namedOf } from '../enums.ts';
 import { toShownGate } from '../gates.ts';
 import { toTarget } from '../requests.ts';
+import { toSpace } from '../spaces.ts';
 import { failureOf } from './failure.ts';
 
 export function toJobView(message: JobMessage | undefined): JobView {
@@ -75,7 +73,10 @@ export function toJobView(message: JobMessage | undefined): JobView {
       failure: message.error && failureOf(message.error),
       pivotGate: message.pivotGate && toShownGate(message.pivotGate),
       outcome: toOutcome(message.outcome),
-      ...defined({ space: message.space && toSpace(message.space) }),
+      ...defined({
+        space: message.space && toSpace(message.space),
+        guestThrottle: message.guestThrottle && toShownThrottle(message.guestThrottle),
+      }),
       ...(steps.length > 0 && { policySteps: steps.map(toStep) }),
     },
     progress: message.progress && toProgress(message.progress),
@@ -154,15 +155,6 @@ function toProgress(message: ProgressMessage): Progress {
     ...(message.toVerifyBytes > 0n && {
       verified: { bytes: Number(message.verifiedBytes), ofBytes: Number(message.toVerifyBytes) },
     }),
-  };
-}
-
-function toSpace({ level, neededBytes, freeBytes, overcommit }: SpaceMessage): JobSpace {
-  return {
-    level: namedOf(JobSpace_Level, 'LEVEL', level),
-    neededBytes: Number(neededBytes),
-    ...(freeBytes !== undefined && { freeBytes: Number(freeBytes) }),
-    overcommit,
   };
 }
 

@@ -121,14 +121,15 @@ export class Remote implements BlockJobs, Disposable {
     this.#calls[Symbol.dispose]();
   }
 
-  /** An older agent would start the job, and drop its labels, or the gate of its pivot. */
-  async #start<Request extends Pick<StartCopyRequest, 'labels' | 'configOwner'>>(
+  /** An older agent would start the job, and drop its labels, the gate of its pivot, or its end policy. */
+  async #start<Request extends Pick<StartCopyRequest, 'labels' | 'configOwner'> & Partial<StartCopyRequest>>(
     call: Call,
     rpc: MethodDefinition<Request, StartCopyResponse>,
     request: Request,
   ): Promise<Started> {
     if (Object.keys(request.labels).length > 0) await this.#calls.needs('labels', LABELS_SINCE, call);
     if (request.configOwner !== 0) await this.#calls.needs('config_owner', GATES_SINCE, call);
+    if (request.endPolicy !== undefined) await this.#calls.needs('end_policy', POLICIES_SINCE, call);
     return toStarted(await this.#calls.ask(call, rpc, request));
   }
 }

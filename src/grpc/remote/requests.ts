@@ -28,7 +28,7 @@ import {
 } from '../../../generated/blockjob/v1/job.ts';
 import type { Requests } from '../../core/block-jobs.ts';
 import type { AskedDestination, JobRef, StartRequest } from '../../core/requests.ts';
-import { fromMs } from '../durations.ts';
+import { durationOf } from '../durations.ts';
 import { fromAskedPolicy } from '../end-policies.ts';
 import { numberOf } from '../enums.ts';
 
@@ -44,7 +44,7 @@ export function fromCopyRequest(asked: Requests['startCopy']): StartCopyRequest 
     pauseGuest: numberOf(PauseGuest, 'PAUSE_GUEST', request.pauseGuest),
     configOwner: fromConfigOwner(request),
     accept: fromAccept(request.accept),
-    timeLimit: timeLimitMs === undefined ? undefined : fromMs(timeLimitMs),
+    timeLimit: durationOf(timeLimitMs),
     endPolicy: endPolicy && fromAskedPolicy(endPolicy),
   };
 }
@@ -118,7 +118,7 @@ export function fromWatchRequest({ job, afterRevision, progressIntervalMs }: Req
   return {
     job: fromJobRef(job),
     afterRevision: afterRevision === undefined ? undefined : BigInt(afterRevision),
-    progressInterval: progressIntervalMs === undefined ? undefined : fromMs(progressIntervalMs),
+    progressInterval: durationOf(progressIntervalMs),
   };
 }
 

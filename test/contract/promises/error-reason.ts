@@ -45,6 +45,11 @@ export const ERROR_REASON: readonly Row[] = [
     '${PID_NAMESPACE.name}: undoes a start of which QEMU has nothing, and does not say that QEMU has ended',
     'and in the answer of a call that waited for the job.',
   ],
+  [
+    'qemu/throttle.test.ts',
+    'does not slow its guest down if the floor is too high, and says so once',
+    'Only in an event: the guest is not slowed down',
+  ],
   ['unit/grpc/remote.test.ts', 'has the reason, the words and the fields', 'each violation has its own reason'],
   ['qemu/bad-input.test.ts', '$what: $reason', 'A refused call has changed nothing.'],
   [

@@ -466,6 +466,10 @@ const GATES: readonly Row[] = [
   ],
 ];
 
+const THROTTLES: readonly Row[] = [
+  ['fault/throttle.test.ts', 'leaves no limit', 'Absent if the guest is not slowed down by it.'],
+];
+
 const SPACE: readonly Row[] = [
   [
     'qemu/space.test.ts',
@@ -486,6 +490,7 @@ const SPACE: readonly Row[] = [
 ];
 
 export const JOB: readonly Row[] = [
+  ...THROTTLES,
   ...REFS,
   ...REQUESTS,
   ...DESTINATIONS,

@@ -30,6 +30,8 @@ export interface Moment {
   /** The ids of jobs that have not been dismissed. */
   readonly listed: ReadonlyMap<string, FakeJob>;
   readonly running: boolean;
+  /** The limits of disks, by qdev. */
+  readonly limits: ReadonlyMap<string, Json>;
 }
 
 const NOTHING: GraphState = { nodes: new Map(), backends: [] };
@@ -86,6 +88,7 @@ export class FakeQemu implements AsyncDisposable {
   /** Notified when the guest is stopped or continued. */
   readonly guestChanged = new Wake();
   #running = true;
+  #limits: ReadonlyMap<string, Json> = new Map();
   #migration: 'none' | 'active' | 'cancelled' | 'completed' = 'none';
   #afterReply: (() => void)[] = [];
 
@@ -161,16 +164,17 @@ export class FakeQemu implements AsyncDisposable {
 
   get now(): Moment {
     const jobs = new Map(this.#everyJob.map((job) => [job, job.state]));
-    return { graph: this.#graph.state, jobs, listed: this.#jobs, running: this.#running };
+    return { graph: this.#graph.state, jobs, listed: this.#jobs, running: this.#running, limits: this.#limits };
   }
 
   /** Restores that moment, without any event: for times when nobody is connected. */
-  restore({ graph, jobs, listed, running }: Moment): void {
+  restore({ graph, jobs, listed, running, limits }: Moment): void {
     for (const [job, state] of jobs) job.restore(state);
     this.#everyJob = [...jobs.keys()];
     this.#graph.restore(this.alive ? graph : NOTHING);
     this.#jobs = this.alive ? listed : new Map();
     this.#running = running;
+    this.#limits = this.alive ? limits : new Map();
     this.#changes = [];
   }
 
@@ -196,6 +200,20 @@ export class FakeQemu implements AsyncDisposable {
   /** The node that a device is on. */
   rootOf(disk: string): string | undefined {
     return this.#graph.rootOf(disk);
+  }
+
+  /** The limits of a disk; undefined if it has none. */
+  limitsOf(disk: string): Json | undefined {
+    return [...this.#limits].find(([qdev]) => qdev.includes(disk))?.[1];
+  }
+
+  /** Sets the limits of a disk, or takes them away, as `block_set_io_throttle`. Without a group it stays in its own. */
+  limit({ id, group, ...values }: Json): void {
+    const qdev = String(id);
+    const others = new Map([...this.#limits].filter(([one]) => one !== qdev));
+    const isLimited = Object.values(values).some((value) => value !== 0);
+    const own = group ?? this.#limits.get(qdev)?.['group'] ?? qdev;
+    this.#limits = isLimited ? others.set(qdev, { ...values, group: own }) : others;
   }
 
   /** Refuses the next command of this name, or the nth from now on. */
@@ -367,6 +385,14 @@ export class FakeQemu implements AsyncDisposable {
         return [...this.#jobs.values()].filter(({ nodes }) => nodes !== undefined).map((job) => job.asBlockJob());
       case 'query-named-block-nodes':
         return this.#graph.queryNodes();
+      case 'query-block':
+        return this.#graph.queryDevices().map(({ device, qdev }) => ({
+          device,
+          qdev,
+          inserted: { bps_wr: 0, iops: 0, ...this.#limits.get(String(qdev)) },
+        }));
+      case 'block_set_io_throttle':
+        return this.limit(args);
       case 'query-blockstats':
         return this.#graph.queryDevices();
       case 'x-debug-query-block-graph':

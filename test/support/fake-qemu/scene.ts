@@ -61,6 +61,11 @@ export interface SceneMoment {
   readonly files: ReadonlyMap<string, File>;
 }
 
+export interface SceneAgentOptions extends Pick<TestAgentOptions, 'configOwner' | 'looks'> {
+  /** Whether it knows the socket of QEMU; by default, if QEMU lives. */
+  readonly isConnected?: boolean;
+}
+
 export interface SceneOptions {
   readonly bus?: Bus;
   /** The images of the disk's chain: disk-0.qcow2 and those above it; otherwise two. */
@@ -176,7 +181,7 @@ export class Scene implements AsyncDisposable {
       /** Errors that the agent must log. */
       readonly complaints?: RegExp;
     },
-    { configOwner = 'NONE', looks = NO_LOOKS }: Pick<TestAgentOptions, 'configOwner' | 'looks'> = {},
+    { configOwner = 'NONE', looks = NO_LOOKS, isConnected = this.qemu.alive }: SceneAgentOptions = {},
   ): Promise<TestAgent> {
     this.#agents += 1;
     const dir = join(this.#root, `agent-${this.#agents}`);
@@ -188,7 +193,7 @@ export class Scene implements AsyncDisposable {
     await this.qemu.opened;
     return await TestAgent.start({
       dir,
-      qmp: this.qemu.alive ? { vm1: this.socketPath } : {},
+      qmp: isConnected ? { vm1: this.socketPath } : {},
       allow: [this.dir],
       configOwner,
       looks,

@@ -9,7 +9,7 @@ import { GuestHolds } from '../../../src/agent/job/guest-holds.ts';
 import { VirtualMachines } from '../../../src/agent/qemu/virtual-machines.ts';
 import type { Call } from '../../../src/core/block-jobs.ts';
 import type { JobView } from '../../../src/core/job/job-view.ts';
-import type { CopyRequest } from '../../../src/core/requests.ts';
+import type { AskedPolicy, CopyRequest } from '../../../src/core/requests.ts';
 
 export interface TestAgentOptions {
   /** host1 by default. */
@@ -125,6 +125,16 @@ export class TestAgent implements AsyncDisposable {
 }
 
 /** A copy of disk vd0 of vm1, with only the required fields. */
+/** An end policy that allows no step. */
+export const NO_STEPS: AskedPolicy = {
+  patienceMs: undefined,
+  ceilingBytesPerSecond: 0n,
+  switchToBlocking: false,
+  chooseGranularity: false,
+  atDeadline: undefined,
+  maxGuestPauseMs: undefined,
+};
+
 export function copyTo(path: string, more: Partial<CopyRequest> = {}): CopyRequest {
   return {
     disk: { domain: 'vm1', disk: 'vd0' },

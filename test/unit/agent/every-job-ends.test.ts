@@ -9,6 +9,7 @@ import { AskedSoFar } from '../../../src/agent/job/asked-so-far.ts';
 import { failure } from '../../../src/core/errors.ts';
 import { writeModeOf } from '../../../src/core/job/end-policy.ts';
 import { ending } from '../../../src/core/job/ending.ts';
+import { hasMark, isSlowedDown } from '../../../src/core/job/guest-throttle.ts';
 import { handoverOf } from '../../../src/core/job/handover-of.ts';
 import { advance, allows, concludedJob, hasEnded, type Job } from '../../../src/core/job/job.ts';
 import { isOverNetwork, isYanked } from '../../../src/core/job/job-facts.ts';
@@ -21,6 +22,7 @@ import type { Move, Seen } from '../../../src/core/moves/moves.ts';
 import { nextMove } from '../../../src/core/moves/next-move.ts';
 import { type UrgentMove, urgentMove, yankOf } from '../../../src/core/moves/urgent-move.ts';
 import { flushesOf } from '../../../src/core/qemu/flush.ts';
+import { NO_EFFECT } from '../../../src/core/qemu/limits.ts';
 import { GOES_ON, ModelQemu, type ModelState, QEMU_JOB_STATUSES } from '../../support/fake-qemu/model-qemu.ts';
 import {
   ACTIVE_COMMIT,
@@ -41,7 +43,12 @@ import {
   READY,
   RUNNING,
   STORIES,
+  THROTTLE,
+  THROTTLED,
+  THROTTLING,
+  TIME_IS_UP,
   timeOf,
+  VERDICT,
 } from '../core/stories.ts';
 
 // The clock that all waits read: a look takes no time, a wait takes its given time.
@@ -94,6 +101,7 @@ const GATE: EntryBody = { entry: 'gate-opened', token: 'token' };
 const STARTED: EntryBody = { entry: 'step-started', step: 'start-mirror' };
 const PAUSES: EndPolicy = { ...POLICY, atDeadline: 'PAUSE_GUEST', maxGuestPauseMs: 1000 };
 const TO_PAUSE = policyStep('PAUSE_GUEST');
+const SLOWS: Parameters<typeof jobWith>[0] = { options: THROTTLING };
 const MORE_STORIES: readonly (readonly [string, readonly EntryBody[], Parameters<typeof jobWith>[0]?])[] = [
   ['starting, and QEMU may have it', [STARTED]],
   ['running, then to pivot', [RUNNING], { options: { onReady: 'PIVOT' } }],
@@ -118,6 +126,12 @@ const MORE_STORIES: readonly (readonly [string, readonly EntryBody[], Parameters
   ],
   ['running, a pause allowed', [RUNNING], { options: { onReady: 'PIVOT', endPolicy: PAUSES } }],
   ['running, to go on at the deadline', [RUNNING], { options: { endPolicy: { ...POLICY, atDeadline: 'HOLD' } } }],
+  ['running, slowed down', [RUNNING, VERDICT, THROTTLE, THROTTLED], SLOWS],
+  ['running, to be slowed down', [RUNNING, VERDICT], SLOWS],
+  ['running, about to be slowed down', [RUNNING, VERDICT, THROTTLE], SLOWS],
+  ['running, slowed down for too long', [RUNNING, VERDICT, THROTTLE, THROTTLED, TIME_IS_UP], SLOWS],
+  ['pivoting, slowed down', [RUNNING, READY, VERDICT, THROTTLE, THROTTLED, pivot()], SLOWS],
+  ['concluded, slowed down', [RUNNING, VERDICT, THROTTLE, THROTTLED, concludedOn('SOURCE', 'EIO')], SLOWS],
 ];
 const WISHES: readonly (readonly EntryBody[])[] = [
   [],
@@ -162,6 +176,8 @@ function* cases(): Generator<Case> {
   for (const [kind, accepted] of Object.entries(KINDS)) {
     const isOneStep = accepted.destination === undefined && 'destination' in accepted;
     for (const [story, entries, more = {}] of isOneStep ? [...stories, ...MORE_OF_ONE_STEP] : stories) {
+      // Only a copy whose guest does not wait for it has a policy.
+      if (more === SLOWS && !kind.startsWith('copy')) continue;
       if (isOneStep && (entries.includes(READY) || more.options !== undefined)) continue;
       const begun = jobWith({ ...accepted, ...more, options: { ...accepted.options, ...more.options } });
       // A request comes before the wish for an end, because afterwards it may not be allowed any more.
@@ -257,6 +273,10 @@ class Life {
   #heardMs = clockMs;
   #isUnderWay = false;
   #connectionBroken = false;
+  /** The limit of the guest's writes in QEMU. */
+  #limit: number | undefined;
+  /** Whether a limit was taken away while QEMU ran the job. */
+  #drained = false;
 
   constructor(
     { job: { accepted, ...job }, heldForMs }: Case,
@@ -265,6 +285,7 @@ class Life {
   ) {
     this.#job = { ...job, accepted: { ...accepted, options: { ...accepted.options, timeLimitMs } } };
     this.#end = asks;
+    this.#limit = isSlowedDown(job) ? job.throttle?.limits.at(-1) : undefined;
     this.#qemu = new ModelQemu(accepted.kind, world, {
       speed: OPTIONS.bandwidthBytesPerSecond,
       pivots: job.pivotRequested,
@@ -291,6 +312,11 @@ class Life {
 
   get #wrongEnd(): string | undefined {
     if (this.#job.guestHeld && !this.#qemu.now.guestRuns) return 'left held';
+    if (this.#drained) return 'drained while it ran';
+    const isAsked = this.#qemu.now.presence === 'UP' && this.#qemu.now.hangs === 'NOT';
+    if (isAsked && this.#limit !== undefined && this.#limit !== NO_EFFECT) return 'left slowed down';
+    if (hasMark(this.#job) && isAsked && this.#limit === undefined)
+      return 'its limit is gone, and that is not recorded';
     const isByHeader = handoverOf(this.#job.accepted) !== undefined;
     const isProved = this.#qemu.header.is === 'NEW' && this.#job.flushed !== undefined;
     return this.#job.state === 'COMPLETED' && isByHeader && !isProved ? 'COMPLETED without a proof' : undefined;
@@ -387,6 +413,20 @@ class Life {
     this.#append(isFlushed ? { entry: 'flushed', what } : FLUSH_FAILED);
   }
 
+  /** As agent/guest-throttle does it. */
+  #slowDown(lower: number | undefined): void {
+    if (lower !== undefined) this.#append({ entry: 'throttle-requested', limitBytesPerSecond: lower });
+    this.#limit = this.#job.throttle?.limits.at(-1);
+    if (this.#limit !== undefined) this.#append({ entry: 'throttled', limitBytesPerSecond: this.#limit });
+  }
+
+  #letGo({ because, isGoing }: Extract<Move, { move: 'lift-throttle' }>): void {
+    // QEMU would drain the disk, and so wait for the copy.
+    if (!isGoing && this.#job.concluded === undefined) this.#drained = true;
+    this.#limit = isGoing ? NO_EFFECT : undefined;
+    this.#append({ entry: 'throttle-lifted', because, ...(isGoing && { hasMark: true }) });
+  }
+
   /** As agent/running-job does it. */
   #perform(move: Move): void {
     if (move.move === 'wait') return this.#wait();
@@ -419,6 +459,12 @@ class Life {
         this.#asked.note({ is: 'forgotten', asking: 'bitmaps' });
         this.#append({ entry: 'guest-released' });
         this.#qemu.steer({ execute: 'cont' });
+        return;
+      case 'throttle':
+        this.#slowDown(move.limitBytesPerSecond);
+        return;
+      case 'lift-throttle':
+        this.#letGo(move);
         return;
       case 'carry-bitmaps':
         this.#asked.note({ is: 'asked', asking: 'bitmaps' });
@@ -469,5 +515,5 @@ it('the table is as large as it was', () => {
   expect(new Set(EVERY.map(({ job }) => job.state))).toEqual(
     new Set(['STARTING', 'RUNNING', 'READY', 'PIVOTING', 'CANCELLING']),
   );
-  expect(COMBINATIONS).toBeGreaterThanOrEqual(344_288);
+  expect(COMBINATIONS).toBeGreaterThanOrEqual(436_664);
 });

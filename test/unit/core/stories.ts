@@ -93,6 +93,14 @@ export function policyStep(what: PolicyAction): EntryBody {
   const bandwidth = what === 'LIMIT' ? { bandwidthBytesPerSecond: 80 * 2 ** 20 } : {};
   return { entry: 'policy-step', what, because: 'a test', ...numbers, ...bandwidth };
 }
+/** For a job that may slow its guest down. */
+export const THROTTLING: Partial<JobOptions> = {
+  endPolicy: { ...POLICY, guestThrottle: { floorBytesPerSecond: 2 ** 19, maxDurationMs: 600_000 } },
+};
+export const THROTTLE = { entry: 'throttle-requested', limitBytesPerSecond: 2 ** 20 } as const satisfies EntryBody;
+export const THROTTLED: EntryBody = { entry: 'throttled', limitBytesPerSecond: 2 ** 20 };
+export const LIFTED = { entry: 'throttle-lifted', because: 'OVER' } as const satisfies EntryBody;
+export const TIME_IS_UP: EntryBody = { entry: 'throttle-lifted', because: 'TIME_IS_UP', hasMark: true };
 export const FOLLOWED: EntryBody = { entry: 'followed', seenAt: timeOf(3.5) };
 export const CANCEL: EntryBody = { entry: 'cancel-requested', force: false };
 export const FORCE: EntryBody = { entry: 'cancel-requested', force: true };

@@ -66,6 +66,9 @@ import {
   READY,
   RUNNING,
   STORIES,
+  THROTTLE,
+  THROTTLED,
+  THROTTLING,
 } from '../core/stories.ts';
 
 const int = fc.oneof(fc.constantFrom(0, 1, 2), fc.integer());
@@ -132,6 +135,7 @@ const REQUESTS: readonly (readonly [string, fc.Arbitrary<unknown>, (message: nev
           chooseGranularity: fc.boolean(),
           atDeadline: int,
           maxGuestPause: duration,
+          guestThrottle: maybe(fc.record({ floorBytesPerSecond: int64, maxDuration: duration })),
         }),
       ),
     }),
@@ -274,6 +278,7 @@ const JOBS = [
       policyStep('BLOCKING'),
       policyStep('PAUSE_GUEST'),
     ),
+    jobWith({ options: THROTTLING }, RUNNING, THROTTLE, THROTTLED),
     jobWith({ options: { configOwner: 'EXTERNAL' } }, ...AT_GATE),
     jobWith({ options: { configOwner: 'EXTERNAL' } }, ...AT_GATE, { entry: 'config-recorded', token: 'token' }),
   ].map(publicJob),

@@ -93,12 +93,13 @@ describe('a host', () => {
       space: 'ENOUGH',
       readyForMs: undefined,
       waitsForRecord: false,
+      slowsGuest: false,
       progress: undefined,
     } as const;
     const { meters } = hostWith({
       jobs: [
         { ...running, state: 'READY', readyForMs, progress },
-        { ...running, state: 'READY', readyForMs: 60_000, waitsForRecord: true },
+        { ...running, state: 'READY', readyForMs: 60_000, waitsForRecord: true, slowsGuest: true },
         { ...running, pauseReason: 'NO_SPACE', space: 'FULL', progress },
         { ...running, kind: 'PULL', state: 'STARTING' },
       ],
@@ -126,6 +127,7 @@ describe('a host', () => {
       'blockjob_jobs_current_bytes{kind="COPY"} 60',
       'blockjob_jobs_end_bytes{kind="COPY"} 80',
       'blockjob_longest_record_wait_seconds 60',
+      'blockjob_guests_slowed_down 1',
       'blockjob_copied_bytes_total 60',
       'blockjob_qmp_links{state="up"} 3',
       'blockjob_qmp_links{state="down"} 1',
@@ -157,6 +159,7 @@ describe('a host', () => {
       space: 'LOW',
       readyForMs: 0,
       waitsForRecord: true,
+      slowsGuest: true,
       progress: watched<NonNullable<JobFigures['progress']>>({ currentBytes: 0, endBytes: 0, convergence: 'SETTLED' }),
     });
     const host = watched<HostFigures>({ ...IDLE, jobs: [job] });

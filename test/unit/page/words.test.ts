@@ -14,9 +14,21 @@ import {
 import { ErrorInfoSchema } from '../../../generated/es/google/rpc/error_details_pb.js';
 import { adviceOn } from '../../../page/advice.ts';
 import { History } from '../../../page/history.ts';
-import { ago, bytes, duration, percent, rate, spaceInWords, stateWord } from '../../../page/words.ts';
+import { ago, bytes, duration, percent, rate, spaceInWords, stateWord, throttleInWords } from '../../../page/words.ts';
 
 const KIB = 1024;
+
+test('a guest that is slowed down', () => {
+  const guestThrottle = {
+    limitBytesPerSecond: 15n << 20n,
+    since: timestampFromMs(Date.UTC(2026, 10, 30)),
+    group: 'bj1',
+  };
+  expect(throttleInWords(create(JobSchema, { guestThrottle }))).toMatch(
+    /^throttled by this job to 15\.0 MiB\/s since /,
+  );
+  expect(throttleInWords(create(JobSchema, {}))).toBe('');
+});
 
 describe('numbers', () => {
   test.each([

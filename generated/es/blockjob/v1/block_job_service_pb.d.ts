@@ -1358,6 +1358,14 @@ export enum Leftover_Kind {
    * @generated from enum value: KIND_QEMU_JOB = 4;
    */
   QEMU_JOB = 4,
+
+  /**
+   * A limit on the writes of a guest (see GuestThrottle), with the mark of a job that is over. Reclaim takes it away.
+   * The service does so itself when it connects to that QEMU.
+   *
+   * @generated from enum value: KIND_THROTTLE = 5;
+   */
+  THROTTLE = 5,
 }
 
 /**
@@ -1983,7 +1991,8 @@ export declare const BlockJobService: GenService<{
    * DESTINATION_NOT_ALLOWED, ACCESS_DENIED, NO_SPACE, TOO_MANY_JOBS, QEMU_TOO_OLD, PLAN_CHANGED, PATH_DIFFERS_IN_QEMU,
    * PATH_REPLACED, IMAGE_UNSUITABLE, NAME_TOO_LONG, MANAGED_BY_LIBVIRT, LOSS_NOT_ACCEPTED, SECRET_NOT_FOUND,
    * SECRET_WRONG, ENCRYPTION_MISMATCH, REUSED_UNLIKE, REUSED_DIFFERS, VERIFY_BROKEN_OFF, HEADER_DIFFERS,
-   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW.
+   * TLS_CREDENTIALS_UNUSABLE, NBD_REFUSED, STORAGE_FAILED, FILE_TOO_LARGE, LIMIT_REACHED, SPACE_LOW,
+   * GUEST_LIMIT_SHARED.
    *
    * Idempotent with a request_id. Without a request_id, a repetition is refused with BLOCK_COPY_ACTIVE while the job
    * runs. After the end of the job, a repetition may start a second job.

@@ -725,6 +725,29 @@ export enum ErrorReason {
   HEADER_DIFFERS = 980,
 
   /**
+   * FAILED_PRECONDITION. The guest of a disk cannot be slowed down (GuestThrottle), because the disk has a limit of
+   * another client, which may also be that of other disks in its group. After a crash the service could not restore that
+   * limit exactly. At a start, nothing was changed; later, it is the reason in an event.
+   * Do: remove guest_throttle from the request, or take the limit away.
+   * libvirt: none.
+   * Keys: disk, domain, group.
+   *
+   * @generated from enum value: ERROR_REASON_GUEST_LIMIT_SHARED = 981;
+   */
+  GUEST_LIMIT_SHARED = 981,
+
+  /**
+   * FAILED_PRECONDITION. Only in an event: the guest is not slowed down, because the copy would not end at
+   * floor_bytes_per_second either. It needs about `neededBytes` per second or less.
+   * Do: allow a lower floor, take a faster destination, or wait for a quieter hour of the guest.
+   * libvirt: none.
+   * Keys: floorBytes, neededBytes.
+   *
+   * @generated from enum value: ERROR_REASON_GUEST_FLOOR_TOO_HIGH = 982;
+   */
+  GUEST_FLOOR_TOO_HIGH = 982,
+
+  /**
    * FAILED_PRECONDITION. A shallow copy into an existing destination (reuse_external) writes the data of the active
    * image alone, so the destination needs the contents of the image below it. This destination holds no data, and has
    * no backing file, or one of another size, or one that is lower in the guest's chain. Nothing was changed.
@@ -906,7 +929,8 @@ export enum ErrorReason {
 
   /**
    * UNIMPLEMENTED. A gateway and the agent of a host have different versions, and one of them is too old for `feature`:
-   * a call, `labels`, `config_owner` or `record`. Nothing was changed. A version that was not stated is "unknown".
+   * a call, `labels`, `config_owner`, `end_policy` or `record`. Nothing was changed. A version that was not stated is
+   * "unknown".
    * Do: upgrade the one that the message names, gateways first.
    * libvirt: none.
    * Keys: host, agentVersion, gatewayVersion, feature.

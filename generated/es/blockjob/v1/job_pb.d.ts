@@ -203,6 +203,13 @@ export declare type EndPolicy = Message<"blockjob.v1.EndPolicy"> & {
   switchToBlocking: boolean;
 
   /**
+   * Slows the guest's writes to this disk down, so that the copy ends. Absent: the guest is never slowed down.
+   *
+   * @generated from field: blockjob.v1.GuestThrottle guest_throttle = 4;
+   */
+  guestThrottle?: GuestThrottle | undefined;
+
+  /**
    * The action when StartCopyRequest.time_limit has expired. UNSPECIFIED means ABORT. HOLD and PAUSE_GUEST are refused
    * without a time limit (FIELD_INVALID).
    *
@@ -234,6 +241,49 @@ export declare type EndPolicy = Message<"blockjob.v1.EndPolicy"> & {
  * Use `create(EndPolicySchema)` to create a new message.
  */
 export declare const EndPolicySchema: GenMessage<EndPolicy>;
+
+/**
+ * The limit on the guest's writes to the disk of a copy. Only writes are slowed down, and only as much as the copy
+ * needs: the limit is 70 % of the rate at which the copy would just end. If the copy still does not end, the limit is
+ * halved after each further `patience`, down to the floor. If the copy would not end even at the floor, the guest is
+ * not slowed down, and an event says so.
+ *
+ * The limit is set in QEMU (block_set_io_throttle), in a group that has the name of the job. The service takes it away
+ * when the job is over, however it ends, and before it ends the job. After a crash of the service, the next start does
+ * so, also if the journal is lost. Only if QEMU does not answer when the job is given up, the limit stays until QEMU
+ * answers again; until then it is a leftover of kind THROTTLE.
+ *
+ * A disk that already has a limit of another client is refused with GUEST_LIMIT_SHARED, at the start and again right
+ * before the limit is set: the service could not restore that limit exactly after a crash. If another client sets a
+ * limit while the guest is slowed down, that limit stays, and an event says so.
+ *
+ * Refused with write_mode BLOCKING (FIELD_INVALID): there each write of the guest waits for the copy already.
+ *
+ * @generated from message blockjob.v1.GuestThrottle
+ */
+export declare type GuestThrottle = Message<"blockjob.v1.GuestThrottle"> & {
+  /**
+   * The guest may always write this many bytes per second: 65536 to 2^40, otherwise FIELD_INVALID. Required.
+   *
+   * @generated from field: int64 floor_bytes_per_second = 1;
+   */
+  floorBytesPerSecond: bigint;
+
+  /**
+   * For how long the guest is slowed down at most, in one job: 1 second to 1 day, otherwise FIELD_INVALID. Required.
+   * The time includes those in which the service was down, but it is only checked while the service runs. The guest is
+   * not slowed down again after it, and the copy goes on.
+   *
+   * @generated from field: google.protobuf.Duration max_duration = 2;
+   */
+  maxDuration?: Duration | undefined;
+};
+
+/**
+ * Describes the message blockjob.v1.GuestThrottle.
+ * Use `create(GuestThrottleSchema)` to create a new message.
+ */
+export declare const GuestThrottleSchema: GenMessage<GuestThrottle>;
 
 /**
  * The end policy of a job, and what came of it.
@@ -1312,6 +1362,13 @@ export declare type Job = Message<"blockjob.v1.Job"> & {
   endPolicy?: JobEndPolicy | undefined;
 
   /**
+   * The limit on the guest's writes that this job has set. Absent if the guest is not slowed down by it.
+   *
+   * @generated from field: blockjob.v1.ThrottledGuest guest_throttle = 27;
+   */
+  guestThrottle?: ThrottledGuest | undefined;
+
+  /**
    * The labels of the call that started the job.
    *
    * @generated from field: map<string, string> labels = 30;
@@ -1444,6 +1501,40 @@ export enum Job_State {
  * Describes the enum blockjob.v1.Job.State.
  */
 export declare const Job_StateSchema: GenEnum<Job_State>;
+
+/**
+ * The limit on the guest's writes to a disk, while a copy needs it. See GuestThrottle.
+ *
+ * @generated from message blockjob.v1.ThrottledGuest
+ */
+export declare type ThrottledGuest = Message<"blockjob.v1.ThrottledGuest"> & {
+  /**
+   * The bytes per second that the guest may write to this disk.
+   *
+   * @generated from field: int64 limit_bytes_per_second = 1;
+   */
+  limitBytesPerSecond: bigint;
+
+  /**
+   * When the guest was first slowed down, by the host's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 2;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * The throttle group in QEMU, by which the limit is known to be of this job.
+   *
+   * @generated from field: string group = 3;
+   */
+  group: string;
+};
+
+/**
+ * Describes the message blockjob.v1.ThrottledGuest.
+ * Use `create(ThrottledGuestSchema)` to create a new message.
+ */
+export declare const ThrottledGuestSchema: GenMessage<ThrottledGuest>;
 
 /**
  * The space at the destination of a copy. The service looks every 2 seconds while the copy runs. The numbers are those
@@ -1614,7 +1705,8 @@ export enum JobEvent_Kind {
 
   /**
    * The state changed, a finding or decision changed the outcome, or the service found that the job will not end at
-   * the present rates, or will again, or takes a step for it (Job.end_policy). A journal entry.
+   * the present rates, or will again, takes a step for it (Job.end_policy), or slows the guest down or ceases to. A
+   * journal entry.
    *
    * @generated from enum value: KIND_STATE = 2;
    */

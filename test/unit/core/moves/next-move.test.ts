@@ -35,6 +35,11 @@ import {
   SOURCE,
   STORIES,
   spaceIs,
+  THROTTLE,
+  THROTTLED,
+  THROTTLING,
+  TIME_IS_UP,
+  VERDICT,
 } from '../stories.ts';
 
 type Up = Extract<Seen, { qemu: 'UP' }>;
@@ -73,6 +78,8 @@ const NAMES: Readonly<Record<Asking | Circumstance, true>> = {
   connectionBroken: true,
   fenced: true,
   destinationMoved: true,
+  patienceIsOver: true,
+  throttleIsOver: true,
 };
 
 function namesIn(asked: Asked): ReadonlySet<Asking | Circumstance> {
@@ -1403,6 +1410,105 @@ it('a pull of an older service is flushed and read back as any other: its plan s
   expect(nextMove(move(RUNNING), seen('concluded'), NOT_ASKED)).toEqual({ move: 'flush', what: 'HEADER', images });
 });
 
+/** A copy whose guest is slowed down. */
+const slowed = (...entries: readonly EntryBody[]) =>
+  jobWith({ options: THROTTLING }, RUNNING, VERDICT, THROTTLE, THROTTLED, ...entries);
+
+describe('a guest that writes too much for its copy', () => {
+  const may = (...entries: readonly EntryBody[]) => jobWith({ options: THROTTLING }, RUNNING, ...entries);
+  const tooHigh = {
+    ...THROTTLING,
+    endPolicy: { ...POLICY, guestThrottle: { floorBytesPerSecond: 2 ** 30, maxDurationMs: 1 } },
+  };
+  const PATIENT = { patienceIsOver: true };
+  const limit = (limitBytesPerSecond: number): Move => ({ move: 'throttle', limitBytesPerSecond });
+  const lift = (because: 'OVER' | 'TIME_IS_UP', isGoing: boolean): Move => ({
+    move: 'lift-throttle',
+    because,
+    isGoing,
+  });
+  const MIB = 2 ** 20;
+
+  it.each<[string, Job, Seen, Asked, Move]>([
+    ['is slowed down', may(VERDICT), seen('running'), PATIENT, limit(Math.floor(0.7 * 1.25 * MIB))],
+    ['is slowed down at READY', may(READY, VERDICT), seen('ready'), PATIENT, limit(Math.floor(0.7 * 1.25 * MIB))],
+    [
+      'is slowed down in its pivot',
+      may(READY, pivot(), VERDICT),
+      seen('ready', { remainingBytes: MIB }),
+      { ...PATIENT, stopsSoon: false },
+      limit(Math.floor(0.7 * 1.25 * MIB)),
+    ],
+    ['is not slowed down before the patience is over', may(VERDICT), seen('running'), {}, WAIT],
+    ['is not slowed down without a policy', jobOf(RUNNING, VERDICT), seen('running'), PATIENT, WAIT],
+    [
+      'is not slowed down for a paused job',
+      may(VERDICT, NO_SPACE),
+      seen('paused', { ioStatus: 'nospace' }),
+      PATIENT,
+      WAIT,
+    ],
+    ['is not slowed down while it migrates', may(VERDICT), seen('running', {}, { guestMigrates: true }), PATIENT, WAIT],
+    ['is not slowed down for a job that is cancelled', may(VERDICT, FORCE), seen('running'), PATIENT, END_BY_FORCE],
+    ['is slowed down more if that did not help', slowed(), seen('running'), PATIENT, limit(MIB / 2)],
+    [
+      'is not slowed down more at the floor',
+      slowed({ ...THROTTLE, limitBytesPerSecond: MIB / 2 }, THROTTLED),
+      seen('running'),
+      PATIENT,
+      WAIT,
+    ],
+    ['is slowed down by a service after a crash', may(VERDICT, THROTTLE), seen('running'), {}, { move: 'throttle' }],
+    ['is not slowed down again after its time', slowed(TIME_IS_UP), seen('running'), PATIENT, WAIT],
+    ['is let go when its time is over', slowed(), seen('running'), { throttleIsOver: true }, lift('TIME_IS_UP', true)],
+    [
+      'is let go after a pivot',
+      slowed(READY, pivot(), concluded({ deviceOn: 'DESTINATION' })),
+      gone('DESTINATION'),
+      {},
+      lift('OVER', false),
+    ],
+    [
+      'is let go after a cancel',
+      slowed(FORCE, concluded({ qemuError: 'x' })),
+      seen('concluded'),
+      {},
+      lift('OVER', false),
+    ],
+    [
+      'is let go if the limit was only requested',
+      may(THROTTLE, FORCE, concluded()),
+      seen('concluded'),
+      {},
+      lift('OVER', false),
+    ],
+    ['is free with its QEMU', slowed(LOST), ENDED, {}, record({ entry: 'throttle-lifted', because: 'QEMU_ENDED' })],
+    [
+      'is free with its QEMU, also later',
+      slowed(LOST),
+      SILENT,
+      {},
+      record({ entry: 'throttle-lifted', because: 'QEMU_ENDED' }),
+    ],
+    ['waits while its QEMU is silent', slowed(concluded()), SILENT, {}, WAIT],
+    ['is left if its job is given up', slowed(FORCE, GIVEN_UP), SILENT, {}, SETTLE],
+    ['is left if the clean-up is given up', slowed(concluded()), SILENT, { givenUp: true }, LEAVE],
+    ['is let go if QEMU is back in time', slowed(FORCE, GIVEN_UP), seen('running'), {}, lift('OVER', true)],
+    ['is free then, and its mark is left', slowed(TIME_IS_UP, FORCE, GIVEN_UP), seen('running'), {}, SETTLE],
+  ])('%s', (_what, job, what, asked, move) => {
+    expect(nextMove(job, what, { ...NOT_ASKED, ...asked })).toEqual(move);
+  });
+
+  it('is not slowed down if the floor is too high, which is reported once', () => {
+    const job = jobWith({ options: tooHigh }, RUNNING, VERDICT);
+    const move = nextMove(job, seen('running'), PATIENT);
+    expect(move).toMatchObject({ move: 'record', entry: { entry: 'throttle-not-taken' } });
+    if (move.move !== 'record') return;
+    const told = advance(job, { ...move.entry, revision: job.revision + 1, time: '' });
+    expect(nextMove(told, seen('running'), PATIENT)).toEqual(WAIT);
+  });
+});
+
 describe('the table', () => {
   const started = jobOf({ entry: 'step-started', step: 'start-mirror' });
   const pull = (...entries: readonly EntryBody[]) => jobWith({ ...PULL, handover: HANDOVER }, RUNNING, ...entries);
@@ -1422,6 +1528,7 @@ describe('the table', () => {
     ['pull or commit', pull(), seen('concluded'), {}, 'flush'],
     ['any but STARTING', jobOf(RUNNING), ENDED, {}, 'concluded'],
     ['guest held', jobOf(RUNNING, HELD), seen('running'), {}, 'release-guest'],
+    ['guest slowed down, `concluded` is recorded', slowed(concluded()), seen('concluded'), {}, 'lift-throttle'],
     ['`concluded` is recorded', jobOf(RUNNING, concluded()), seen('concluded'), {}, 'settle'],
     ['to be ended by force', jobOf(RUNNING, FORCE), SILENT, { givenUp: true }, 'concluded'],
     ['concluded, clean-up given up', jobOf(RUNNING, concluded()), SILENT, { givenUp: true }, 'leave'],
@@ -1464,6 +1571,27 @@ describe('the table', () => {
       seen('running'),
       {},
       'hold-guest',
+    ],
+    [
+      'guest slowed down; its longest time is over, or the journal was lost',
+      slowed(),
+      seen('running'),
+      { throttleIsOver: true },
+      'lift-throttle',
+    ],
+    [
+      'RUNNING, READY, PIVOTING; `throttle-requested` is recorded',
+      jobWith({ options: THROTTLING }, RUNNING, VERDICT, THROTTLE),
+      seen('running'),
+      {},
+      'throttle',
+    ],
+    [
+      'RUNNING, READY, PIVOTING, `guest_throttle`; the verdict has said for the patience of the request that the copy will not end',
+      jobWith({ options: THROTTLING }, RUNNING, VERDICT),
+      seen('running'),
+      { patienceIsOver: true },
+      'throttle',
     ],
     ['CANCELLING', cancelling(), seen('aborting'), {}, 'wait'],
     ['CANCELLING, not by force', cancelling(), leaving, {}, 'wait'],
