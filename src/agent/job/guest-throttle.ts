@@ -1,6 +1,7 @@
 /** The limit on the writes of a guest: the only sender of `block_set_io_throttle`. */
 import { BlockJobError } from '../../core/errors.ts';
 import { isChanged, isOurs, refusedThrottle } from '../../core/job/guest-throttle.ts';
+import type { Job } from '../../core/job/job.ts';
 import type { Accepted, EntryBody } from '../../core/job/journal-entry.ts';
 import type { LiftedBecause } from '../../core/job/throttle-told.ts';
 import type { Move } from '../../core/moves/moves.ts';
@@ -8,6 +9,7 @@ import { type DiskLimits, limitWrites, NO_EFFECT, readLimits, takeLimitsAway } f
 import { Refused } from '../../qmp/errors.ts';
 import type { JobLog } from '../journal/job-log.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
+import { guestOf } from './migration.ts';
 
 type Machine = Pick<VirtualMachine, 'execute'>;
 
@@ -35,19 +37,22 @@ export async function moveThrottle(
   machine: Machine,
 ): Promise<void> {
   if (move.move === 'lift-throttle') await letGo(log, machine, move);
-  else await slowDown(log, machine, move.limitBytesPerSecond);
+  else await slowDown(log, machine);
 }
 
-async function slowDown(log: JobLog, machine: Machine, lower: number | undefined): Promise<void> {
+/** The entry for a limit that is due: another one if a client limits the disk. Undefined while the guest migrates. */
+export async function throttleEntry(due: EntryBody, job: Job, machine: VirtualMachine): Promise<EntryBody | undefined> {
+  const [found, { migration }] = await Promise.all([limitsOf(job.accepted, machine), guestOf(machine)]);
+  if (migration !== undefined) return undefined;
+  if (isChanged(found, job)) return { entry: 'throttle-lifted', because: 'CHANGED' };
+  const why = refusedThrottle(found, job);
+  return why === undefined ? due : { entry: 'throttle-not-taken', failure: why };
+}
+
+async function slowDown(log: JobLog, machine: Machine): Promise<void> {
   const found = await limitsOf(log.job.accepted, machine);
-  if (isChanged(found, log.job)) return await note(log, { entry: 'throttle-lifted', because: 'CHANGED' });
-  const why = refusedThrottle(found, log.job);
-  if (why !== undefined) {
-    const isOpen = log.job.throttle === undefined;
-    const lifted = { entry: 'throttle-lifted', because: 'CHANGED' } as const;
-    return await note(log, isOpen ? { entry: 'throttle-not-taken', failure: why } : lifted);
-  }
-  if (lower !== undefined) await note(log, { entry: 'throttle-requested', limitBytesPerSecond: lower });
+  if (isChanged(found, log.job) || refusedThrottle(found, log.job) !== undefined)
+    return await note(log, { entry: 'throttle-lifted', because: 'CHANGED' });
   const { accepted, throttle } = log.job;
   const limitBytesPerSecond = throttle?.limits.at(-1);
   // A request may have made it impossible meanwhile.

@@ -14,6 +14,7 @@ import type { JobLog } from '../journal/job-log.ts';
 import { isUnreachable } from '../qemu/failures.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
+import { throttleEntry } from './guest-throttle.ts';
 import type { Progresses, Windows } from './progresses.ts';
 
 export interface SamplerOptions {
@@ -32,6 +33,8 @@ export class Sampler {
   readonly #asked = new Set<VirtualMachine>();
   readonly #toldMs = new WeakMap<JobLog, number>();
   readonly #noEnds = new WeakMap<JobLog, NoEndSince>();
+  /** When a guest was last not slowed down though it was due. */
+  readonly #triedMs = new WeakMap<JobLog, number>();
 
   constructor(options: SamplerOptions) {
     this.#options = options;
@@ -60,14 +63,14 @@ export class Sampler {
     const windows: Windows = new Map(logs.map(({ job }) => [job.accepted.job, windowOf(job, devices)]));
     // No event of QEMU reports a changed limit.
     if (progresses.take(blockJobs, windows)) machine.wake.notify();
-    await Promise.all(logs.map(async (log) => await this.#tell(log)));
+    await Promise.all(logs.map(async (log) => await this.#tell(log, machine)));
   }
 
-  async #tell(log: JobLog): Promise<void> {
+  async #tell(log: JobLog, machine: VirtualMachine): Promise<void> {
     const { job } = log;
     const verdict = this.#options.progresses.verdictOn(job);
     if (verdict === undefined) this.#noEnds.delete(log);
-    else await this.#takeStep(log, verdict);
+    else await this.#takeStep(log, machine, verdict);
     const sinceMs = performance.now() - (this.#toldMs.get(log) ?? -Infinity);
     if (verdict === undefined || !isVerdictNews(verdict, job.verdict, { verdicts: job.verdicts, sinceMs })) return;
     this.#toldMs.set(log, performance.now());
@@ -75,15 +78,18 @@ export class Sampler {
   }
 
   /** The next step of the job's end policy, if it is due: rows of core/moves/next-move carry it out. */
-  async #takeStep(log: JobLog, verdict: EndVerdict): Promise<void> {
+  async #takeStep(log: JobLog, machine: VirtualMachine, verdict: EndVerdict): Promise<void> {
     const { job, clock } = log;
     const nowMs = performance.now();
     const since = noEndSince(this.#noEnds.get(log), job, verdict, nowMs);
     if (since === undefined) this.#noEnds.delete(log);
     else this.#noEnds.set(log, since);
     const forMs = nowMs - (since?.sinceMs ?? nowMs);
-    const step = policyNews(job, { verdict, forMs, leftMs: timeLeftMs(job, clock) });
+    const untriedMs = nowMs - (this.#triedMs.get(log) ?? -Infinity);
+    const due = policyNews(job, { verdict, forMs, untriedMs, leftMs: timeLeftMs(job, clock) });
+    const step = due?.entry === 'throttle-requested' ? await throttleEntry(due, job, machine) : due;
     if (step === undefined) return;
+    if (step.entry === 'throttle-not-taken') this.#triedMs.set(log, nowMs);
     await log.offer(step, { still: ({ revision }) => revision === job.revision, otherwise: () => undefined });
   }
 }

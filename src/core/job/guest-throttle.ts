@@ -4,19 +4,27 @@
  * that it has no effect: to take it away, QEMU drains the disk.
  */
 import { type Failure, failure } from '../errors.ts';
-import type { GuestThrottlePolicy, JobOptions } from '../job-options.ts';
+import type { JobOptions } from '../job-options.ts';
 import { type DiskLimits, NO_EFFECT } from '../qemu/limits.ts';
-import { type EndVerdict, willEnd } from './convergence.ts';
+import type { EndVerdict } from './convergence.ts';
 import type { Concluded, EntryBody, JournalEntry } from './journal-entry.ts';
 import { isJobId } from './names.ts';
+import type { ThrottleTold } from './throttle-told.ts';
 
 export interface GuestThrottle {
-  readonly is: 'REQUESTED' | 'IN_FORCE' | 'WITHOUT_EFFECT' | 'LIFTED' | 'NOT_TAKEN';
+  readonly is: 'REQUESTED' | 'IN_FORCE' | 'WITHOUT_EFFECT' | 'LIFTED';
   /** All that were requested; the last one counts. */
   readonly limits: readonly number[];
   /** The time of the first request, RFC 3339, and on the clock of the state folder. */
   readonly since: string;
   readonly sinceMs: number | undefined;
+}
+
+/** Why a guest was not slowed down, as it was told last for each reason. */
+export interface NotSlowedDown {
+  readonly failure: Failure;
+  /** How many verdicts were written before. */
+  readonly verdicts: number;
 }
 
 /** The part of a job that decides about its throttle. */
@@ -29,6 +37,8 @@ interface MayThrottle {
     readonly recovered?: true;
   };
   readonly throttle?: GuestThrottle | undefined;
+  readonly notSlowedDown?: readonly NotSlowedDown[] | undefined;
+  readonly verdicts: number;
   readonly giveUpRequested: boolean;
   readonly concluded: Pick<Concluded, 'how'> | undefined;
 }
@@ -57,7 +67,7 @@ export function throttleAllows(job: MayThrottle, entry: EntryBody): boolean {
     case 'throttle-lifted':
       return hasMark(job);
     case 'throttle-not-taken':
-      return throttle === undefined && concluded === undefined;
+      return throttle === undefined && concluded === undefined && !isTold(job, entry.failure);
     case 'ended':
       return !hasMark(job) || giveUpRequested || concluded?.how === 'GIVEN_UP';
     default:
@@ -78,11 +88,23 @@ export function throttleAfter(
       return throttle && { ...throttle, is: 'IN_FORCE' };
     case 'throttle-lifted':
       return throttle && { ...throttle, is: entry.hasMark === true ? 'WITHOUT_EFFECT' : 'LIFTED' };
-    case 'throttle-not-taken':
-      return { is: 'NOT_TAKEN', limits: [], since: entry.time, sinceMs: undefined };
     default:
       return throttle;
   }
+}
+
+/** A floor that is too high is told once for each written verdict, and the limit of another client until it changes. */
+function isTold({ notSlowedDown = [], verdicts }: MayThrottle, { reason, text }: Failure): boolean {
+  const last = notSlowedDown.find(({ failure: told }) => told.reason === reason);
+  return reason === 'GUEST_FLOOR_TOO_HIGH' ? last?.verdicts === verdicts : last?.failure.text === text;
+}
+
+export function notSlowedDownAfter(
+  { notSlowedDown = [], verdicts }: Pick<MayThrottle, 'notSlowedDown' | 'verdicts'>,
+  { failure: told }: { readonly failure: Failure },
+): readonly NotSlowedDown[] {
+  const others = notSlowedDown.filter(({ failure: { reason } }) => reason !== told.reason);
+  return [...others, { failure: told, verdicts }];
 }
 
 /** The part of the rate at which the copy would just end: a copy whose floor is at zero takes very long. */
@@ -90,10 +112,26 @@ const MARGIN = 0.7;
 /** With less than this part, it still ends. */
 const JUST_ENOUGH = 0.9;
 
+/** The entry for the next limit, or for why there is none. Undefined if there is nothing to do. */
+export function nextThrottle(
+  { accepted, throttle }: Pick<MayThrottle, 'accepted' | 'throttle'>,
+  verdict: EndVerdict,
+): ThrottleTold | undefined {
+  const floor = accepted.options.endPolicy?.guestThrottle?.floorBytesPerSecond;
+  const isOpen = throttle === undefined || throttle.is === 'IN_FORCE';
+  // If the storage does not answer, a slower guest does not help.
+  const writesTooMuch = verdict.because === 'GUEST' || verdict.because === 'LIMIT';
+  if (floor === undefined || !isOpen || !writesTooMuch) return undefined;
+  const limit = throttle === undefined ? firstLimit(verdict, floor) : lowerLimit(throttle, floor);
+  if (limit === undefined) return undefined;
+  if (typeof limit === 'object') return { entry: 'throttle-not-taken', failure: limit };
+  return { entry: 'throttle-requested', limitBytesPerSecond: limit };
+}
+
 /** The first limit for a copy with this verdict, or why there is none. Undefined if a limit cannot help. */
-export function firstLimit(verdict: EndVerdict, floorBytesPerSecond: number): number | Failure | undefined {
+function firstLimit(verdict: EndVerdict, floorBytesPerSecond: number): number | Failure | undefined {
   const { bytesPerSecond, demandBytesPerSecond, guestBytesPerSecond } = verdict;
-  if (willEnd(verdict) || bytesPerSecond === 0 || demandBytesPerSecond === 0) return undefined;
+  if (bytesPerSecond === 0 || demandBytesPerSecond === 0) return undefined;
   // The demand is in proportion to the guest's writes.
   const endsBelow = (bytesPerSecond / demandBytesPerSecond) * guestBytesPerSecond;
   if (floorBytesPerSecond <= endsBelow * JUST_ENOUGH)
@@ -103,7 +141,7 @@ export function firstLimit(verdict: EndVerdict, floorBytesPerSecond: number): nu
 }
 
 /** The limit after one that did not help; undefined at the floor. */
-export function lowerLimit({ limits }: Pick<GuestThrottle, 'limits'>, floorBytesPerSecond: number): number | undefined {
+function lowerLimit({ limits }: Pick<GuestThrottle, 'limits'>, floorBytesPerSecond: number): number | undefined {
   const last = limits.at(-1) ?? 0;
   return last <= floorBytesPerSecond ? undefined : Math.floor(Math.max(floorBytesPerSecond, last / 2));
 }
@@ -149,10 +187,4 @@ export function isToBeTakenAway(
   if (job === undefined) return isOurs(found, group, undefined);
   // A job that has not ended does it itself; one that has lifted its limit has left it to another client.
   return job.endTime !== undefined && job.throttle !== undefined && isOurs(found, group, job.throttle);
-}
-
-/** Whether the guest of a copy may be slowed down now, or more: the policy and the state of its throttle. */
-export function throttlePolicy({ accepted, throttle }: MayThrottle): GuestThrottlePolicy | undefined {
-  const isOpen = throttle === undefined || throttle.is === 'IN_FORCE';
-  return isOpen ? accepted.options.endPolicy?.guestThrottle : undefined;
 }

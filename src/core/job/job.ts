@@ -2,7 +2,13 @@
 import type { Failure } from '../errors.ts';
 import { type PolicySoFar, policyAfter, policyBefore, REFUSED } from './end-policy.ts';
 import { followedAt, type LastFollowed, NOT_FOLLOWED } from './followed.ts';
-import { type GuestThrottle, throttleAfter, throttleAllows } from './guest-throttle.ts';
+import {
+  type GuestThrottle,
+  type NotSlowedDown,
+  notSlowedDownAfter,
+  throttleAfter,
+  throttleAllows,
+} from './guest-throttle.ts';
 import type { Accepted, EntryBody, EntryOf, Flushed, JournalEntry } from './journal-entry.ts';
 import { NEVER_PAUSED, type Pauses, pausesAfter } from './pauses.ts';
 import { gateAfter, gateAllows, type PivotGate } from './pivot-gate.ts';
@@ -27,6 +33,7 @@ interface AnyJob extends LastFollowed, Pauses, PolicySoFar, Steps {
   readonly verdicts: number;
   /** Undefined if the guest was never to be slowed down. */
   readonly throttle?: GuestThrottle | undefined;
+  readonly notSlowedDown?: readonly NotSlowedDown[] | undefined;
   /** The requested pause or resume; undefined if there is none. */
   readonly intent?: EntryOf<'pivot-requested' | 'cancel-requested' | 'finish-requested'>;
   /** Undefined if it is not open, or the job needs none. */
@@ -189,6 +196,8 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
       return { flushed: entry.what };
     case 'flush-failed':
       return { flushFailure: entry.failure };
+    case 'throttle-not-taken':
+      return { notSlowedDown: notSlowedDownAfter(job, entry) };
     case 'give-up-requested':
       return { giveUpRequested: true };
     case 'concluded':
@@ -203,7 +212,6 @@ function changes(job: OwnCopy, entry: JournalEntry): Partial<OwnCopy> {
     case 'throttle-requested':
     case 'throttled':
     case 'throttle-lifted':
-    case 'throttle-not-taken':
       return {};
   }
 }

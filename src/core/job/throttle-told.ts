@@ -21,7 +21,7 @@ export type ThrottleTold =
   | { readonly entry: 'throttled'; readonly limitBytesPerSecond: number }
   /** `hasMark`: a limit without effect stays in QEMU until the job is over. */
   | { readonly entry: 'throttle-lifted'; readonly because: LiftedBecause; readonly hasMark?: true }
-  /** Written once. */
+  /** For a floor once for each written verdict, for a limit of another client once until that changes. */
   | { readonly entry: 'throttle-not-taken'; readonly failure: Failure };
 
 export function throttleEntryInWords(entry: ThrottleTold): string {

@@ -90,7 +90,6 @@ export function askedNow(
     fenced: nowMs < memory.fencedUntilMs,
     connectionBroken: heard.connectionBroken,
     destinationMoved: memory.destinationMoved,
-    patienceIsOver: patienceLeftMs(memory, nowMs) <= 0,
     throttleIsOver: throttleLeftMs <= 0,
     restsFromHold: !job.guestHeld && heldMs < memory.restMs,
   };
@@ -135,11 +134,6 @@ function pauseLasts({ pausedSinceMs }: Memory, nowMs: number): boolean {
   return nowMs - pausedSinceMs >= PAUSE_LASTS_MS;
 }
 
-function patienceLeftMs({ job, tooMuchSinceMs }: Memory, nowMs: number): number {
-  const { endPolicy } = job.accepted.options;
-  return endPolicy === undefined ? Infinity : tooMuchSinceMs + endPolicy.patienceMs - nowMs;
-}
-
 function underWay({ job, pace }: Memory): number | undefined {
   return underWayMs(pace, job.accepted.options.bufferBytes);
 }
@@ -161,7 +155,7 @@ export function lookAgainMs(memory: Memory, moment: Moment): number | undefined 
   if (state === 'PIVOTING' && underWay(memory) === undefined) return LOOK_AGAIN_MS.pace;
   if (state === 'STARTING' || state === 'PIVOTING' || state === 'CANCELLING') return LOOK_AGAIN_MS[state];
   const inMs = Math.min(
-    ...[leftMs, leftMs + PAUSE_WITHIN_MS, throttleLeftMs, patienceLeftMs(memory, nowMs)].filter((ms) => ms > 0),
+    ...[leftMs, leftMs + PAUSE_WITHIN_MS, throttleLeftMs].filter((ms) => ms > 0),
     refusals.size > 0 ? REFUSED_AGAIN_MS : Infinity,
     // A server that hangs causes no event, but another client's command, and so the guest, may wait for it.
     isOverNetwork(job) ? LOOK_AGAIN_MS.network : Infinity,

@@ -74,8 +74,6 @@ export function memoryOf({ intent: _i, wantsPaused: _p, wantsBandwidth: _b, ...j
     intentAtMs: nowMs,
     /** Measured since the last change of state: the speed before it does not describe the destination now. */
     pace: NO_PACE,
-    /** Since when the guest writes too much, by the written verdict, and its limit is as it is. Infinity if it does not. */
-    tooMuchSinceMs: Infinity,
   };
 }
 
@@ -140,16 +138,8 @@ function written(before: Memory, { job, generation }: Pick<Memory, 'job' | 'gene
     ...((isGivenUp || job.intent !== was.intent) && { intentAtMs: nowMs }),
     ...(job.state !== was.state && { stateSinceMs: nowMs, pace: NO_PACE }),
     ...(job.guestHeld !== was.guestHeld && { heldSinceMs: nowMs }),
-    tooMuchSinceMs: writesTooMuch(job)
-      ? Math.min(job.throttle === was.throttle ? before.tooMuchSinceMs : nowMs, nowMs)
-      : Infinity,
     ...(was.guestHeld && !job.guestHeld && { restMs: REST_PER_HOLD * (nowMs - before.heldSinceMs) }),
   };
-}
-
-/** If the storage does not answer, a slower guest does not help. */
-function writesTooMuch({ verdict }: Job): boolean {
-  return verdict?.because === 'GUEST' || verdict?.because === 'LIMIT';
 }
 
 function seen(before: Memory, now: Seen, nowMs: number): Memory {

@@ -81,8 +81,6 @@ export type Circumstance =
   | 'fenced'
   /** Seen right before the guest was to move: the file of the destination is no longer at its name. */
   | 'destinationMoved'
-  /** The written verdict has said for the patience of the request that the guest writes too much. */
-  | 'patienceIsOver'
   /** The guest has been slowed down for the longest time of the request; or the request is not known. */
   | 'throttleIsOver';
 
@@ -102,8 +100,8 @@ export type Move =
   | { readonly move: 'release-guest' }
   /** The bitmaps of the active image must be on the destination before the guest is. */
   | { readonly move: 'carry-bitmaps' }
-  /** Sets the limit on the guest's writes that is requested last, or this one, if no other client has set one. */
-  | { readonly move: 'throttle'; readonly limitBytesPerSecond?: number }
+  /** Sets the limit on the guest's writes that is requested last, if no other client has set one. */
+  | { readonly move: 'throttle' }
   /** Takes that limit away, or only its effect if QEMU still runs the job (`isGoing`). The result is recorded. */
   | { readonly move: 'lift-throttle'; readonly because: LiftedBecause; readonly isGoing: boolean }
   /** Puts each of the images on stable storage, in this order, and hears errors. The result is recorded. */

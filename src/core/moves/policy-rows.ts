@@ -1,9 +1,11 @@
 /** The steps for a copy that does not end, by the policy that came with its start: one table. */
 import { type EndVerdict, willEnd } from '../job/convergence.ts';
 import { writeModeOf } from '../job/end-policy.ts';
+import { nextThrottle } from '../job/guest-throttle.ts';
 import type { Job } from '../job/job.ts';
 import { isTimeBound } from '../job/job-facts.ts';
 import type { PolicyAction, PolicyStep } from '../job/policy-step.ts';
+import type { ThrottleTold } from '../job/throttle-told.ts';
 import { sizeInWords, whyNoEnd } from '../job/verdict-words.ts';
 import type { EndPolicy } from '../job-options.ts';
 import { firstOf, inOrder, type Written } from './rows.ts';
@@ -15,6 +17,8 @@ export interface Judged {
   readonly verdict: EndVerdict;
   /** For how long the job is known not to end. */
   readonly forMs: number;
+  /** For how long it was not tried to slow the guest down; Infinity if it never was. */
+  readonly untriedMs: number;
   /** The time until the job's own limit. */
   readonly leftMs: number;
 }
@@ -62,8 +66,13 @@ function maySwitch({ job, policy, verdict }: Due): boolean {
   return policy.switchToBlocking && isOther && verdict.because !== 'NOTHING_COPIED';
 }
 
+function maySlowDown({ job, policy, untriedMs }: Due): boolean {
+  const isAtWork = job.pauseReason === undefined && !job.guestHeld;
+  return isAtWork && writeModeOf(job) === 'BACKGROUND' && untriedMs >= policy.patienceMs;
+}
+
 /** A step that cannot help does not fit, so that the next one need not wait. */
-const POLICY: Written<Due, Step> = {
+const POLICY: Written<Due, Step | ThrottleTold> = {
   'at_deadline HOLD | the time limit has expired | HOLD: the job goes on': (s) =>
     isNew(s, 'HOLD') &&
     s.policy.atDeadline === 'HOLD' &&
@@ -99,6 +108,8 @@ const POLICY: Written<Due, Step> = {
       what: 'BLOCKING',
       because: `${whyNoEnd(s.verdict)}; ${restInWords(s, SWITCH_WITHIN_MS)}`,
     },
+  'may slow its guest down, is not paused, and its guest is not held; another patience is over since the last attempt | does not end for `patience`, because of the guest’s writes | records `throttle-requested`, with a lower limit each time; or `throttle-not-taken` if the floor is too high':
+    (s) => isPatient(s) && maySlowDown(s) && nextThrottle(s.job, s.verdict),
 };
 
 export const POLICY_ROWS = inOrder(POLICY);
@@ -112,20 +123,21 @@ export interface NoEndSince {
 /** Each step begins another time. Undefined for a job that ends, as was written down or is known now. */
 export function noEndSince(
   before: NoEndSince | undefined,
-  { verdict: written, policySteps: { length: steps } }: Pick<Job, 'verdict' | 'policySteps'>,
+  { verdict: written, policySteps, throttle }: Pick<Job, 'verdict' | 'policySteps' | 'throttle'>,
   verdict: EndVerdict,
   nowMs: number,
 ): NoEndSince | undefined {
   if (written === undefined || willEnd(verdict) || willEnd(written)) return undefined;
+  const steps = policySteps.length + (throttle?.limits.length ?? 0);
   return before?.steps === steps ? before : { sinceMs: nowMs, steps };
 }
 
 /** The next step of the policy; undefined if none is due, or none helps. Rows of core/moves/next-move carry it out. */
-export function policyNews(job: Job, found: Judged): PolicyStep | undefined {
+export function policyNews(job: Job, found: Judged): PolicyStep | ThrottleTold | undefined {
   const { endPolicy: policy } = job.accepted.options;
   if (policy === undefined || job.state === 'CANCELLING') return undefined;
   const step = firstOf(POLICY_ROWS, { job, policy, ...found })?.move;
-  if (step === undefined) return undefined;
+  if (step === undefined || 'entry' in step) return step;
   const { remainingBytes, bytesPerSecond } = found.verdict;
   return { entry: 'policy-step', ...step, remainingBytes, bytesPerSecond };
 }

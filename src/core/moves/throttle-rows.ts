@@ -1,20 +1,9 @@
 /** The rows for a job that slows its guest down, or is to. */
-import { firstLimit, hasMark, isSlowedDown, lowerLimit, throttlePolicy } from '../job/guest-throttle.ts';
+import { hasMark, isSlowedDown } from '../job/guest-throttle.ts';
 import type { Move } from './moves.ts';
 import { type Going, type Rows, record, type Situation } from './situation.ts';
 
 const WANTS: readonly string[] = ['RUNNING', 'READY', 'PIVOTING'];
-
-/** Undefined if there is nothing to do, or it was reported already. */
-function slowDown({ job }: Going): Move | undefined {
-  const [policy, { verdict, throttle }] = [throttlePolicy(job), job];
-  if (policy === undefined || verdict === undefined) return undefined;
-  const { floorBytesPerSecond: floor } = policy;
-  const limit = throttle === undefined ? firstLimit(verdict, floor) : lowerLimit(throttle, floor);
-  if (limit === undefined) return undefined;
-  if (typeof limit === 'object') return record({ entry: 'throttle-not-taken', failure: limit });
-  return { move: 'throttle', limitBytesPerSecond: limit };
-}
 
 /** Only a job that was given up may still run. */
 function mayGoOn({ job, seen }: Situation): boolean {
@@ -46,12 +35,4 @@ export const THROTTLE_ROWS: Rows<Going> = {
       asked.has('throttleIsOver') && { move: 'lift-throttle', because: 'TIME_IS_UP', isGoing: true },
   'RUNNING, READY, PIVOTING; `throttle-requested` is recorded | has not set the limit, as far as is known | sets it (`block_set_io_throttle`), records `throttled`':
     ({ job, state }) => WANTS.includes(state) && job.throttle?.is === 'REQUESTED' && { move: 'throttle' },
-  'RUNNING, READY, PIVOTING, `guest_throttle`; the verdict has said for the patience of the request that the copy will not end | not paused, the guest neither held nor migrating | records `throttle-requested`, with a lower limit each time; or `throttle-not-taken`, once, if the floor is too high or another client has set a limit':
-    (s) =>
-      WANTS.includes(s.state) &&
-      s.asked.has('patienceIsOver') &&
-      s.pause === undefined &&
-      !s.job.guestHeld &&
-      !s.seen.guestMigrates &&
-      slowDown(s),
 };

@@ -414,8 +414,7 @@ class Life {
   }
 
   /** As agent/guest-throttle does it. */
-  #slowDown(lower: number | undefined): void {
-    if (lower !== undefined) this.#append({ entry: 'throttle-requested', limitBytesPerSecond: lower });
+  #slowDown(): void {
     this.#limit = this.#job.throttle?.limits.at(-1);
     if (this.#limit !== undefined) this.#append({ entry: 'throttled', limitBytesPerSecond: this.#limit });
   }
@@ -461,7 +460,7 @@ class Life {
         this.#qemu.steer({ execute: 'cont' });
         return;
       case 'throttle':
-        this.#slowDown(move.limitBytesPerSecond);
+        this.#slowDown();
         return;
       case 'lift-throttle':
         this.#letGo(move);

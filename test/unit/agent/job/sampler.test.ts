@@ -27,7 +27,7 @@ afterEach(() => {
 });
 
 /** A VM whose mirrors copy so much a second, and a guest with this demand a second. */
-function sampled(jobs: readonly Job[], { demandMib = 0, copiesMib = 10 } = {}) {
+function sampled(jobs: readonly Job[], { demandMib = 0, copiesMib = 10, group = '', status = 'none' } = {}) {
   const machine = new VirtualMachine({ socketPath: '/nowhere', givenName: 'vm1', logger });
   vi.spyOn(machine, 'identity', 'get').mockReturnValue({ generation: 1 } as never);
   const machines = new VirtualMachines({ folder: undefined, named: [], logger });
@@ -44,13 +44,22 @@ function sampled(jobs: readonly Job[], { demandMib = 0, copiesMib = 10 } = {}) {
     const written = { operations: seconds() * demandMib * 16, bytes: seconds() * demandMib * MIB };
     return await Promise.resolve([{ device: '', qdev: ACCEPTED.qdev, node: undefined, written }]);
   });
+  const inserted = group === '' ? {} : { group, iops: 5 };
+  const answers: Readonly<Record<string, unknown>> = {
+    'query-block': [{ device: '', qdev: ACCEPTED.qdev, inserted }],
+    'query-status': { status: 'running', running: true },
+    'query-migrate': { status },
+  };
+  const asks = vi.spyOn(machine, 'execute').mockImplementation(async ({ execute }) => {
+    return await Promise.resolve(answers[execute]);
+  });
   const entries: EntryBody[] = [];
   const offer = async (entry: EntryBody) => await Promise.resolve(void entries.push(entry));
   const logs = jobs.map((job) => ({ job, offer }) as unknown as JobLog);
   const progresses = new Progresses(machines, () => undefined);
   const sampler = new Sampler({ machines, progresses, active: () => logs, logger });
   const looks = everyTwoSeconds(() => sampler.sample());
-  return { progresses, asksJobs, asksDevices, entries, [Symbol.dispose]: () => looks[Symbol.dispose]() };
+  return { progresses, asks, asksJobs, asksDevices, entries, [Symbol.dispose]: () => looks[Symbol.dispose]() };
 }
 
 async function pass(windows: number): Promise<void> {
@@ -122,4 +131,41 @@ it('begins to count again for a job that ends in between', async () => {
   using here = sampled([ending], { demandMib: 1, copiesMib: 800 });
   await pass(7);
   expect(here.entries).toEqual([]);
+});
+
+const SLOWS = {
+  ...POLICY,
+  patienceMs: 8000,
+  guestThrottle: { floorBytesPerSecond: 65_536, maxDurationMs: 60_000 },
+};
+
+it('asks for a slower guest by the numbers of now, when the patience has passed', async () => {
+  using here = sampled([jobWith({ options: { endPolicy: SLOWS } }, RUNNING, VERDICT)], { demandMib: 40 });
+  await pass(6);
+  expect(here.asks).not.toHaveBeenCalled();
+  await pass(1);
+  expect(here.entries).toEqual([{ entry: 'throttle-requested', limitBytesPerSecond: 7 * MIB }]);
+});
+
+it('does not slow down a guest that migrates', async () => {
+  using here = sampled([jobWith({ options: { endPolicy: SLOWS } }, RUNNING, VERDICT)], {
+    demandMib: 40,
+    status: 'active',
+  });
+  await pass(8);
+  expect(here.asks).toHaveBeenCalled();
+  expect(here.entries).toEqual([]);
+});
+
+it.each([
+  ['its floor is too high', { floorBytesPerSecond: 100 * MIB }, '', 'GUEST_FLOOR_TOO_HIGH'],
+  ['another client limits it', {}, 'theirs', 'GUEST_LIMIT_SHARED'],
+])('tries to slow a guest down after each patience, although %s', async (_why, more, group, reason) => {
+  const endPolicy = { ...SLOWS, guestThrottle: { ...SLOWS.guestThrottle, ...more } };
+  using here = sampled([jobWith({ options: { endPolicy } }, RUNNING, VERDICT)], { demandMib: 40, group });
+  await pass(10);
+  const tried = { entry: 'throttle-not-taken', failure: { reason } };
+  expect(here.entries).toMatchObject([tried]);
+  await pass(4);
+  expect(here.entries).toMatchObject([tried, tried]);
 });

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
+import { failure } from '../../../../src/core/errors.ts';
 import type { EndVerdict } from '../../../../src/core/job/convergence.ts';
 import {
-  firstLimit,
   isSlowedDown,
   isToBeTakenAway,
-  lowerLimit,
+  nextThrottle,
   refusedThrottle,
 } from '../../../../src/core/job/guest-throttle.ts';
 import { allows, IllegalTransition, type Job } from '../../../../src/core/job/job.ts';
@@ -18,6 +18,7 @@ import {
   JOB,
   jobWith,
   LIFTED,
+  POLICY,
   READY,
   RUNNING,
   THROTTLE,
@@ -40,22 +41,32 @@ function verdict(numbers: Partial<EndVerdict>): EndVerdict {
   return { ...(VERDICT as EndVerdict & EntryBody), ...numbers };
 }
 
+function next(numbers: Partial<EndVerdict>, floorBytesPerSecond: number, ...limits: readonly number[]) {
+  const endPolicy = { ...POLICY, guestThrottle: { floorBytesPerSecond, maxDurationMs: 1000 } };
+  const set = limits.flatMap((limitBytesPerSecond): EntryBody[] => [
+    { ...THROTTLE, limitBytesPerSecond },
+    { entry: 'throttled', limitBytesPerSecond },
+  ]);
+  return nextThrottle(jobWith({ options: { endPolicy } }, RUNNING, ...set), verdict(numbers));
+}
+
 describe('the first limit', () => {
   it('lets the copy end by its model, with a margin', () => {
     // 2 MiB/s of the guest dirty 32 MiB/s, of which 20 MiB/s are copied: 1.25 MiB/s would be just too much.
-    const limit = firstLimit(verdict({}), MIB / 2);
-    expect(limit).toBe(Math.floor(0.7 * 1.25 * MIB));
+    expect(next({}, MIB / 2)).toEqual({ ...THROTTLE, limitBytesPerSecond: Math.floor(0.7 * 1.25 * MIB) });
   });
 
   it('is the floor if the model wants less, and the copy still ends at the floor', () => {
-    expect(firstLimit(verdict({}), MIB)).toBe(MIB);
+    expect(next({}, MIB)).toEqual({ ...THROTTLE, limitBytesPerSecond: MIB });
   });
 
   it('does not exist if the copy would not end at the floor either', () => {
-    const why = firstLimit(verdict({}), 1.2 * MIB);
-    expect(why).toMatchObject({
-      reason: 'GUEST_FLOOR_TOO_HIGH',
-      metadata: { floorBytes: String(1.2 * MIB), neededBytes: String(0.9 * 1.25 * MIB) },
+    expect(next({}, 1.2 * MIB)).toMatchObject({
+      entry: 'throttle-not-taken',
+      failure: {
+        reason: 'GUEST_FLOOR_TOO_HIGH',
+        metadata: { floorBytes: String(1.2 * MIB), neededBytes: String(0.9 * 1.25 * MIB) },
+      },
     });
   });
 
@@ -64,18 +75,64 @@ describe('the first limit', () => {
     ['nothing is copied', { because: 'NOTHING_COPIED', bytesPerSecond: 0 }],
     ['the copy ends', { because: 'ENDS', convergence: 'CONVERGING' }],
   ])('does not exist if %s: that cannot help', (_why, numbers) => {
-    expect(firstLimit(verdict(numbers), MIB)).toBeUndefined();
+    expect(next(numbers, MIB)).toBeUndefined();
+  });
+
+  it('does not exist without a request for it', () => {
+    expect(nextThrottle(jobWith({ options: { endPolicy: POLICY } }, RUNNING), verdict({}))).toBeUndefined();
+    expect(nextThrottle(jobWith({}, RUNNING), verdict({}))).toBeUndefined();
   });
 });
 
 describe('a lower limit', () => {
   it('is the half, and not below the floor', () => {
-    expect(lowerLimit({ limits: [8 * MIB] }, 3 * MIB)).toBe(4 * MIB);
-    expect(lowerLimit({ limits: [8 * MIB, 4 * MIB] }, 3 * MIB)).toBe(3 * MIB);
+    expect(next({}, 3 * MIB, 8 * MIB)).toEqual({ ...THROTTLE, limitBytesPerSecond: 4 * MIB });
+    expect(next({}, 3 * MIB, 8 * MIB, 4 * MIB)).toEqual({ ...THROTTLE, limitBytesPerSecond: 3 * MIB });
   });
 
   it('does not exist at the floor', () => {
-    expect(lowerLimit({ limits: [3 * MIB] }, 3 * MIB)).toBeUndefined();
+    expect(next({}, 3 * MIB, 3 * MIB)).toBeUndefined();
+  });
+
+  it('does not exist if the copy ends, or the storage does not answer', () => {
+    expect(next({ because: 'ENDS' }, MIB, 8 * MIB)).toBeUndefined();
+    expect(next({ because: 'NOTHING_COPIED' }, MIB, 8 * MIB)).toBeUndefined();
+  });
+
+  it('does not exist before the last one is set, or after the time', () => {
+    expect(nextThrottle(job(THROTTLE), verdict({}))).toBeUndefined();
+    expect(nextThrottle(job(THROTTLE, THROTTLED, TIME_IS_UP), verdict({}))).toBeUndefined();
+  });
+});
+
+describe('a guest that is not slowed down', () => {
+  const tooHigh = (neededBytes: number): EntryBody => ({
+    entry: 'throttle-not-taken',
+    failure: failure('GUEST_FLOOR_TOO_HIGH', { floorBytes: MIB, neededBytes }),
+  });
+  const shared = (group: string): EntryBody => ({
+    entry: 'throttle-not-taken',
+    failure: failure('GUEST_LIMIT_SHARED', { disk: 'vd0', domain: 'vm1', group }),
+  });
+
+  it.each<[boolean, string, readonly EntryBody[], EntryBody]>([
+    [true, 'a floor that is too high', [VERDICT], tooHigh(1)],
+    [false, 'the same floor, with other numbers', [VERDICT, tooHigh(1)], tooHigh(2)],
+    [true, 'the same floor, after another verdict', [VERDICT, tooHigh(1), VERDICT], tooHigh(1)],
+    [true, 'the limit of another client', [VERDICT, tooHigh(1)], shared('theirs')],
+    [false, 'the same limit of another client', [VERDICT, shared('theirs')], shared('theirs')],
+    [false, 'the same, after another verdict', [VERDICT, shared('theirs'), VERDICT], shared('theirs')],
+    [false, 'both in turn', [VERDICT, shared('theirs'), tooHigh(1)], shared('theirs')],
+    [true, 'another limit of another client', [VERDICT, shared('theirs')], shared('others')],
+    [true, 'a limit after all', [VERDICT, shared('theirs'), tooHigh(1)], THROTTLE],
+  ])('is told, or not: %s, %s', (isTold, _what, entries, last) => {
+    expect(allows(job(...entries), last)).toBe(isTold);
+  });
+
+  it('may be slowed down later', () => {
+    const later = job(VERDICT, tooHigh(1));
+    expect(nextThrottle(later, verdict({}))).toMatchObject({ entry: 'throttle-requested' });
+    expect(job(VERDICT, tooHigh(1), THROTTLE).throttle).toMatchObject({ is: 'REQUESTED', since: timeOf(5) });
   });
 });
 

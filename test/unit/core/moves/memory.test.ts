@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import type { Job } from '../../../../src/core/job/job.ts';
-import type { AcceptedDestination, EntryBody } from '../../../../src/core/job/journal-entry.ts';
+import type { AcceptedDestination } from '../../../../src/core/job/journal-entry.ts';
 import {
   askedNow,
   HOLD_LIMIT_MS,
@@ -14,21 +14,7 @@ import {
 import { type Happening, type Memory, memoryOf, remember } from '../../../../src/core/moves/memory.ts';
 import type { Asking, Circumstance, Seen } from '../../../../src/core/moves/moves.ts';
 import { present } from '../../../support/checks.ts';
-import {
-  FORCE,
-  HELD,
-  jobOf,
-  jobWith,
-  pivot,
-  READY,
-  RUNNING,
-  SEEN_AT,
-  SOURCE,
-  THROTTLE,
-  THROTTLED,
-  THROTTLING,
-  VERDICT,
-} from '../stories.ts';
+import { FORCE, HELD, jobOf, jobWith, pivot, READY, RUNNING, SEEN_AT, SOURCE } from '../stories.ts';
 
 /** A memory, and the times of its samples. */
 class Remembered {
@@ -86,50 +72,6 @@ describe('a guest that was held', () => {
     expect(asked.is('restsFromHold', FREE)).toBe(true);
     asked.nowMs += 1;
     expect(asked.is('restsFromHold', FREE)).toBe(false);
-  });
-});
-
-describe('the patience with a copy that does not end', () => {
-  const may = (...entries: readonly EntryBody[]) => jobWith({ options: THROTTLING }, RUNNING, ...entries);
-  const ENDS: EntryBody = { ...VERDICT, because: 'ENDS' } as EntryBody;
-
-  test('is over after its time, and an event is not needed for it', () => {
-    const asked = new Remembered();
-    expect(asked.is('patienceIsOver', may(VERDICT))).toBe(false);
-    asked.nowMs += 59_000;
-    expect(asked.is('patienceIsOver', may(VERDICT))).toBe(false);
-    expect(asked.lookAgainMs(may(VERDICT))).toBe(1000);
-    asked.nowMs += 1000;
-    expect(asked.is('patienceIsOver', may(VERDICT))).toBe(true);
-    expect(asked.lookAgainMs(may(VERDICT))).toBeUndefined();
-  });
-
-  test.each<[string, Job]>([
-    ['a verdict that it ends', may(VERDICT, ENDS)],
-    ['a limit on the guest', may(VERDICT, THROTTLE)],
-    ['another limit', may(VERDICT, THROTTLE, THROTTLED)],
-  ])('begins again after %s', (_what, next) => {
-    const asked = new Remembered();
-    asked.is('patienceIsOver', may(VERDICT));
-    asked.nowMs += 60_000;
-    expect(asked.is('patienceIsOver', next)).toBe(false);
-  });
-
-  test('goes on over verdicts that say the same', () => {
-    const asked = new Remembered();
-    asked.is('patienceIsOver', may(VERDICT));
-    asked.nowMs += 60_000;
-    expect(asked.is('patienceIsOver', may(VERDICT, { ...VERDICT, convergence: 'DIVERGING' } as EntryBody))).toBe(true);
-  });
-
-  test.each<[string, Job]>([
-    ['no policy', jobOf(RUNNING, VERDICT)],
-    ['a storage that does not answer', may({ ...VERDICT, because: 'NOTHING_COPIED' } as EntryBody)],
-  ])('is not over with %s', (_what, job) => {
-    const asked = new Remembered();
-    asked.is('patienceIsOver', job);
-    asked.nowMs += 10 * 60_000;
-    expect(asked.is('patienceIsOver', job)).toBe(false);
   });
 });
 

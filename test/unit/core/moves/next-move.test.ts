@@ -78,7 +78,6 @@ const NAMES: Readonly<Record<Asking | Circumstance, true>> = {
   connectionBroken: true,
   fenced: true,
   destinationMoved: true,
-  patienceIsOver: true,
   throttleIsOver: true,
 };
 
@@ -1416,50 +1415,15 @@ const slowed = (...entries: readonly EntryBody[]) =>
 
 describe('a guest that writes too much for its copy', () => {
   const may = (...entries: readonly EntryBody[]) => jobWith({ options: THROTTLING }, RUNNING, ...entries);
-  const tooHigh = {
-    ...THROTTLING,
-    endPolicy: { ...POLICY, guestThrottle: { floorBytesPerSecond: 2 ** 30, maxDurationMs: 1 } },
-  };
-  const PATIENT = { patienceIsOver: true };
-  const limit = (limitBytesPerSecond: number): Move => ({ move: 'throttle', limitBytesPerSecond });
   const lift = (because: 'OVER' | 'TIME_IS_UP', isGoing: boolean): Move => ({
     move: 'lift-throttle',
     because,
     isGoing,
   });
-  const MIB = 2 ** 20;
 
   it.each<[string, Job, Seen, Asked, Move]>([
-    ['is slowed down', may(VERDICT), seen('running'), PATIENT, limit(Math.floor(0.7 * 1.25 * MIB))],
-    ['is slowed down at READY', may(READY, VERDICT), seen('ready'), PATIENT, limit(Math.floor(0.7 * 1.25 * MIB))],
-    [
-      'is slowed down in its pivot',
-      may(READY, pivot(), VERDICT),
-      seen('ready', { remainingBytes: MIB }),
-      { ...PATIENT, stopsSoon: false },
-      limit(Math.floor(0.7 * 1.25 * MIB)),
-    ],
-    ['is not slowed down before the patience is over', may(VERDICT), seen('running'), {}, WAIT],
-    ['is not slowed down without a policy', jobOf(RUNNING, VERDICT), seen('running'), PATIENT, WAIT],
-    [
-      'is not slowed down for a paused job',
-      may(VERDICT, NO_SPACE),
-      seen('paused', { ioStatus: 'nospace' }),
-      PATIENT,
-      WAIT,
-    ],
-    ['is not slowed down while it migrates', may(VERDICT), seen('running', {}, { guestMigrates: true }), PATIENT, WAIT],
-    ['is not slowed down for a job that is cancelled', may(VERDICT, FORCE), seen('running'), PATIENT, END_BY_FORCE],
-    ['is slowed down more if that did not help', slowed(), seen('running'), PATIENT, limit(MIB / 2)],
-    [
-      'is not slowed down more at the floor',
-      slowed({ ...THROTTLE, limitBytesPerSecond: MIB / 2 }, THROTTLED),
-      seen('running'),
-      PATIENT,
-      WAIT,
-    ],
-    ['is slowed down by a service after a crash', may(VERDICT, THROTTLE), seen('running'), {}, { move: 'throttle' }],
-    ['is not slowed down again after its time', slowed(TIME_IS_UP), seen('running'), PATIENT, WAIT],
+    ['is slowed down as was requested', may(VERDICT, THROTTLE), seen('running'), {}, { move: 'throttle' }],
+    ['is not slowed down again after its time', slowed(TIME_IS_UP), seen('running'), {}, WAIT],
     ['is let go when its time is over', slowed(), seen('running'), { throttleIsOver: true }, lift('TIME_IS_UP', true)],
     [
       'is let go after a pivot',
@@ -1497,15 +1461,6 @@ describe('a guest that writes too much for its copy', () => {
     ['is free then, and its mark is left', slowed(TIME_IS_UP, FORCE, GIVEN_UP), seen('running'), {}, SETTLE],
   ])('%s', (_what, job, what, asked, move) => {
     expect(nextMove(job, what, { ...NOT_ASKED, ...asked })).toEqual(move);
-  });
-
-  it('is not slowed down if the floor is too high, which is reported once', () => {
-    const job = jobWith({ options: tooHigh }, RUNNING, VERDICT);
-    const move = nextMove(job, seen('running'), PATIENT);
-    expect(move).toMatchObject({ move: 'record', entry: { entry: 'throttle-not-taken' } });
-    if (move.move !== 'record') return;
-    const told = advance(job, { ...move.entry, revision: job.revision + 1, time: '' });
-    expect(nextMove(told, seen('running'), PATIENT)).toEqual(WAIT);
   });
 });
 
@@ -1584,13 +1539,6 @@ describe('the table', () => {
       jobWith({ options: THROTTLING }, RUNNING, VERDICT, THROTTLE),
       seen('running'),
       {},
-      'throttle',
-    ],
-    [
-      'RUNNING, READY, PIVOTING, `guest_throttle`; the verdict has said for the patience of the request that the copy will not end',
-      jobWith({ options: THROTTLING }, RUNNING, VERDICT),
-      seen('running'),
-      { patienceIsOver: true },
       'throttle',
     ],
     ['CANCELLING', cancelling(), seen('aborting'), {}, 'wait'],

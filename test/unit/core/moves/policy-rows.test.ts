@@ -6,11 +6,30 @@ import type { Job } from '../../../../src/core/job/job.ts';
 import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
 import type { PolicyAction } from '../../../../src/core/job/policy-step.ts';
 import type { EndPolicy, JobOptions } from '../../../../src/core/job-options.ts';
-import { type NoEndSince, noEndSince, POLICY_ROWS, policyNews } from '../../../../src/core/moves/policy-rows.ts';
-import { CANCEL, HELD, jobWith, POLICY, pivot, policyStep, READY, RUNNING, VERDICT } from '../stories.ts';
+import {
+  type Judged,
+  type NoEndSince,
+  noEndSince,
+  POLICY_ROWS,
+  policyNews,
+} from '../../../../src/core/moves/policy-rows.ts';
+import {
+  CANCEL,
+  HELD,
+  jobWith,
+  POLICY,
+  pivot,
+  policyStep,
+  READY,
+  RUNNING,
+  THROTTLE,
+  THROTTLED,
+  VERDICT,
+} from '../stories.ts';
 
 const MIB = 2 ** 20;
 const LIMITED: Partial<JobOptions> = { bandwidthBytesPerSecond: 20 * MIB };
+const LIFT = [policyStep('LIMIT'), { ...SET, bandwidthBytesPerSecond: 80 * MIB } as EntryBody];
 
 function job(policy: Partial<EndPolicy>, options: Partial<JobOptions>, ...entries: readonly EntryBody[]): Job {
   return jobWith({ options: { ...options, endPolicy: { ...POLICY, ...policy } } }, RUNNING, VERDICT, ...entries);
@@ -22,11 +41,23 @@ function verdict(more: Partial<EndVerdict> = {}): EndVerdict {
   return { ...numbers, ...more };
 }
 
-const LATE = { forMs: POLICY.patienceMs, leftMs: 1 };
+const LATE = { forMs: POLICY.patienceMs, untriedMs: Infinity, leftMs: 1 };
+
+/** The kind of the step, or the entry of a throttle. */
+function stepOf(of: Job, found: Partial<Judged> & Pick<Judged, 'verdict'>): string | undefined {
+  const step = policyNews(of, { ...LATE, ...found });
+  return step?.entry === 'policy-step' ? step.what : step?.entry;
+}
+
 const BY_LIMIT = verdict({ because: 'LIMIT' });
 const CEILING: Partial<EndPolicy> = { ceilingBytesPerSecond: 80 * MIB };
 const SWITCH: Partial<EndPolicy> = { switchToBlocking: true };
 const BOTH = { ...CEILING, ...SWITCH };
+const SLOW: Partial<EndPolicy> = { guestThrottle: { floorBytesPerSecond: MIB / 2, maxDurationMs: 1000 } };
+const HIGH: Partial<EndPolicy> = { guestThrottle: { floorBytesPerSecond: 64 * MIB, maxDurationMs: 1000 } };
+const ALL = { ...BOTH, ...SLOW };
+const FAR = verdict({ remainingBytes: 101 * MIB });
+const USER: EntryBody = { entry: 'paused', reason: 'USER' };
 const SPEED: EntryBody = { entry: 'speed-requested', bandwidthBytesPerSecond: 20 * MIB };
 const SET: EntryBody = { entry: 'speed', bandwidthBytesPerSecond: 20 * MIB };
 
@@ -70,16 +101,28 @@ describe('the next step for a copy that does not end', () => {
     ['may switch, and its guest is held', job(SWITCH, {}, READY, pivot(), HELD), verdict(), undefined],
     ['both help: the limit first', job(BOTH, LIMITED), BY_LIMIT, 'LIMIT'],
     ['the limit is not the reason: the switch at once', job(BOTH, LIMITED), verdict(), 'BLOCKING'],
+    ['may slow its guest down', job(SLOW, {}), verdict(), 'throttle-requested'],
+    ['may slow its guest down, READY', job(SLOW, {}, READY), verdict(), 'throttle-requested'],
+    ['may slow its guest down, pivoting', job(SLOW, {}, READY, pivot()), verdict(), 'throttle-requested'],
+    ['may slow its guest down, and it is cancelled', job(SLOW, {}, CANCEL), verdict(), undefined],
+    ['may slow its guest down, and is paused', job(SLOW, {}, USER), verdict(), undefined],
+    ['may slow its guest down, which is held', job(SLOW, {}, READY, pivot(), HELD), verdict(), undefined],
+    ['is to be slowed down', job(SLOW, {}, THROTTLE), verdict(), undefined],
+    ['is slowed down, and that did not help', job(SLOW, {}, THROTTLE, THROTTLED), verdict(), 'throttle-requested'],
+    ['may slow its guest down, with a floor that is too high', job(HIGH, {}), verdict(), 'throttle-not-taken'],
+    ['all help: the limit first', job(ALL, LIMITED), BY_LIMIT, 'LIMIT'],
+    ['the limit was lifted: the switch before the throttle', job(ALL, LIMITED, ...LIFT), verdict(), 'BLOCKING'],
+    ['the switch cannot help: the throttle at once', job(ALL, LIMITED, ...LIFT), FAR, 'throttle-requested'],
+    ['has switched, and slows nothing down', job(ALL, {}, policyStep('BLOCKING')), verdict(), undefined],
     ['the limit was lifted: the switch', job(BOTH, LIMITED, policyStep('LIMIT'), SET), verdict(), 'BLOCKING'],
   ])('%s', (_what, of, now, expected) => {
     const forMs = POLICY.patienceMs;
-    expect(policyNews(of, { verdict: now, forMs, leftMs: 1 })?.what).toBe(expected);
-    expect(policyNews(of, { verdict: now, forMs: forMs - 1, leftMs: 1 })).toBeUndefined();
+    expect(stepOf(of, { verdict: now, forMs })).toBe(expected);
+    expect(stepOf(of, { verdict: now, forMs: forMs - 1 })).toBeUndefined();
   });
 
   const HOLD: Partial<EndPolicy> = { atDeadline: 'HOLD' };
   const PAUSE: Partial<EndPolicy> = { atDeadline: 'PAUSE_GUEST', maxGuestPauseMs: 5000 };
-  const USER: EntryBody = { entry: 'paused', reason: 'USER' };
   const ends = verdict({ because: 'ENDS', convergence: 'CONVERGING' });
 
   it.each<[what: string, Job, EndVerdict, PolicyAction | undefined]>([
@@ -106,8 +149,18 @@ describe('the next step for a copy that does not end', () => {
     ['PAUSE_GUEST, and the job is paused', job(PAUSE, {}, USER), verdict(), undefined],
     ['PAUSE_GUEST, and it is cancelled', job(PAUSE, {}, CANCEL), verdict(), undefined],
   ])('at the deadline, %s', (_what, of, now, expected) => {
-    expect(policyNews(of, { verdict: now, forMs: 0, leftMs: 0 })?.what).toBe(expected);
-    expect(policyNews(of, { verdict: now, forMs: 0, leftMs: 1 })).toBeUndefined();
+    expect(stepOf(of, { verdict: now, forMs: 0, leftMs: 0 })).toBe(expected);
+    expect(stepOf(of, { verdict: now, forMs: 0 })).toBeUndefined();
+  });
+
+  it('slows the guest down, or tries to, only when another patience is over since the last attempt', () => {
+    const untriedMs = POLICY.patienceMs;
+    for (const policy of [SLOW, HIGH]) {
+      expect(stepOf(job(policy, {}), { verdict: verdict(), untriedMs })).toBeDefined();
+      expect(stepOf(job(policy, {}), { verdict: verdict(), untriedMs: untriedMs - 1 })).toBeUndefined();
+    }
+    // The other steps do not wait for that.
+    expect(stepOf(job(ALL, {}), { verdict: verdict(), untriedMs: 0 })).toBe('BLOCKING');
   });
 
   it('is written down with its numbers, and with the reason in words', () => {
@@ -119,14 +172,14 @@ describe('the next step for a copy that does not end', () => {
       bytesPerSecond: 20 * MIB,
       because: expect.stringContaining('20.0 MiB/s are copied') as string,
     });
-    expect(policyNews(job(SWITCH, {}), { ...LATE, verdict: verdict() })?.because).toContain(
-      'the rest of 100.0 MiB is copied within 5 seconds',
-    );
+    expect(policyNews(job(SWITCH, {}), { ...LATE, verdict: verdict() })).toMatchObject({
+      because: expect.stringContaining('the rest of 100.0 MiB is copied within 5 seconds') as string,
+    });
   });
 
   it('has words for each row', () => {
     expect(POLICY_ROWS.filter(({ job: who, qemu, does }) => who === '' || qemu === '' || does === '')).toEqual([]);
-    expect(POLICY_ROWS).toHaveLength(4);
+    expect(POLICY_ROWS).toHaveLength(5);
   });
 });
 
@@ -147,5 +200,6 @@ describe('the time for which a copy does not end', () => {
 
   it('begins again with each step', () => {
     expect(noEndSince(before, job(BOTH, LIMITED, policyStep('LIMIT')), verdict(), 7)).toEqual({ sinceMs: 7, steps: 1 });
+    expect(noEndSince(before, job(SLOW, {}, THROTTLE), verdict(), 7)).toEqual({ sinceMs: 7, steps: 1 });
   });
 });
