@@ -149,9 +149,9 @@ export function progressShown(job: Job, measured: Progress, waitsFor: string): P
 }
 
 /** '' if there is no policy, or no need for it. */
-function policyInWords({ accepted, policySteps }: Job, { convergence }: Progress): string {
+function policyInWords({ accepted, policySteps, throttle }: Job, { convergence }: Progress): string {
   if (accepted.options.endPolicy === undefined || convergence === 'CONVERGING' || convergence === 'SETTLED') return '';
-  const steps = policySteps.map(({ what }) => what).join(', ');
+  const steps = [...policySteps.map(({ what }) => what), ...(throttle ? ['THROTTLE'] : [])].join(', ');
   return convergence === undefined ? '' : `steps of the end policy so far: ${steps === '' ? 'none' : steps}`;
 }
 

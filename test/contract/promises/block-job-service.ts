@@ -677,48 +677,6 @@ const LEFTOVERS: readonly Row[] = [
   ],
 ];
 
-const END_POLICIES: readonly Row[] = [
-  [
-    'unit/core/rules/end-policy.test.ts',
-    'is refused with %s',
-    'How long the written verdict must say that the copy will not end, before a step',
-    'The guest may always write this many bytes per second',
-    'For how long the guest is slowed down at most, in one job',
-  ],
-  ['unit/core/rules/end-policy.test.ts', 'waits for 60 seconds by default', 'Absent for 60 seconds.'],
-  [
-    'unit/core/rules/end-policy.test.ts',
-    'is refused with write mode BLOCKING if it slows the guest down',
-    'Refused with write_mode BLOCKING (FIELD_INVALID)',
-  ],
-  [
-    'unit/core/moves/next-move.test.ts',
-    'is not slowed down without a policy',
-    'Absent: it takes none.',
-    'Absent: the guest is never slowed down.',
-  ],
-  [
-    'unit/core/job/guest-throttle.test.ts',
-    'lets the copy end by its model, with a margin',
-    'Only writes are slowed down, and only as much as the copy needs',
-  ],
-  [
-    'fault/throttle.test.ts',
-    'a limit of a job that was given up is a leftover, and is taken away when QEMU is back',
-    'Only if QEMU does not answer when the job is given up, the limit stays until QEMU answers again',
-  ],
-  [
-    'fault/throttle.test.ts',
-    'is refused if another client limits the disk',
-    'A disk that already has a limit of another client is refused with GUEST_LIMIT_SHARED',
-  ],
-  [
-    'qemu/throttle.test.ts',
-    'slows its guest down no longer than it may, and the copy goes on',
-    'The time includes those in which the service was down, but it is only checked while the service runs.',
-  ],
-];
-
 export const BLOCK_JOB_SERVICE: readonly Row[] = [
   ...ALL_CALLS,
   ...STARTS,
@@ -729,5 +687,4 @@ export const BLOCK_JOB_SERVICE: readonly Row[] = [
   ...LISTS,
   ...WATCHES,
   ...LEFTOVERS,
-  ...END_POLICIES,
 ];

@@ -19,8 +19,13 @@ export const END_POLICY: readonly Row[] = [
   ],
   [MOVES, 'waits for a rest that fits, for a while', 'The decision takes up to 10 seconds.'],
   [STEPS, 'the limit is not the reason: the switch at once', 'A step that cannot help is passed over at once.'],
-  [STEPS, 'its limit was lifted before', 'Each step is taken at most once.'],
-  [STEPS, 'has switched', 'Each step is taken at most once.'],
+  [STEPS, 'its limit was lifted before', 'Each step is taken at most once, except guest_throttle.'],
+  [
+    STEPS,
+    'the limit was lifted: the switch before the throttle',
+    'The speed limit comes before the write mode, and guest_throttle is the last.',
+  ],
+  [STEPS, 'has switched', 'Each step is taken at most once, except guest_throttle.'],
   [
     RULES,
     'a patience below a second',
@@ -59,6 +64,56 @@ export const END_POLICY: readonly Row[] = [
     'Plan.notes and JobOptions.granularity_bytes have the result.',
   ],
   ['unit/grpc/remote.test.ts', 'a job that is %s is the same message', 'Absent if the job has none.'],
+];
+
+export const GUEST_THROTTLE: readonly Row[] = [
+  [
+    'unit/core/rules/end-policy.test.ts',
+    'is refused with %s',
+    'The guest may always write this many bytes per second',
+    'For how long the guest is slowed down at most, in one job',
+  ],
+  [
+    'unit/core/rules/end-policy.test.ts',
+    'is refused with write mode BLOCKING if it slows the guest down',
+    'Refused with write_mode BLOCKING (FIELD_INVALID)',
+  ],
+  [
+    'unit/core/job/guest-throttle.test.ts',
+    'does not exist without a request for it',
+    'Absent: the guest is never slowed down.',
+  ],
+  [
+    'unit/core/job/guest-throttle.test.ts',
+    'lets the copy end by its model, with a margin',
+    'Only writes are slowed down, and only as much as the copy needs',
+  ],
+  [
+    'unit/core/job/guest-throttle.test.ts',
+    'the same floor, with other numbers',
+    'the guest is not slowed down, and an event says so, once for each written verdict.',
+  ],
+  [
+    'unit/agent/job/sampler.test.ts',
+    'tries to slow a guest down after each patience, although %s',
+    'It is tried again after each further `patience`.',
+    'an event says so when that limit is new, and it is tried again after each further `patience`.',
+  ],
+  [
+    'fault/throttle.test.ts',
+    'a limit of a job that was given up is a leftover, and is taken away when QEMU is back',
+    'Only if QEMU does not answer when the job is given up, the limit stays until QEMU answers again',
+  ],
+  [
+    'fault/throttle.test.ts',
+    'is refused if another client limits the disk',
+    'A disk that already has a limit of another client is refused with GUEST_LIMIT_SHARED',
+  ],
+  [
+    'qemu/throttle.test.ts',
+    'slows its guest down no longer than it may, and the copy goes on',
+    'The time includes those in which the service was down, but it is only checked while the service runs.',
+  ],
 ];
 
 export const ASKED_POLICY: readonly Row[] = [

@@ -1,5 +1,5 @@
 /** job.proto. */
-import { END_POLICY } from './end-policy.ts';
+import { END_POLICY, GUEST_THROTTLE } from './end-policy.ts';
 import type { Row } from './row.ts';
 
 const REFS: readonly Row[] = [
@@ -498,6 +498,7 @@ export const JOB: readonly Row[] = [
   ...GATES,
   ...SPACE,
   ...END_POLICY,
+  ...GUEST_THROTTLE,
   ...JOBS,
   ...EVENTS,
 ];

@@ -1,4 +1,6 @@
 /** A guest that writes more than a copy over a slow link can copy, and its limit in QEMU. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect } from 'vitest';
 import { type Job, Job_State, type OnReady } from '../../../generated/blockjob/v1/job.ts';
 import { fromMs } from '../../../src/client/durations.ts';
@@ -75,18 +77,23 @@ export async function slowingCopy(
   return id;
 }
 
+/** The journal of a job. */
+async function historyOf({ folder }: Rig, id: string): Promise<readonly string[]> {
+  return (await readFile(join(folder, 'state', 'jobs', `${id}.jsonl`), 'utf8')).split('\n');
+}
+
 /** Resolves when the guest is slowed down, and QEMU has the limit. */
 export async function slowedDown(rig: Rig, id: string): Promise<Job> {
-  const job = await eventually(
-    'the guest is slowed down',
-    async () => {
-      const now = await rig.service.getInfo(id);
-      if (now.guestThrottle !== undefined) return (await limitsIn(rig)).group === id ? now : undefined;
-      if (now.state !== Job_State.STATE_RUNNING) throw new Error(`${now.state}: the guest writes too little`);
-      return undefined;
-    },
-    120_000,
-  );
+  const isSlow = async () => {
+    const now = await rig.service.getInfo(id);
+    if (now.guestThrottle !== undefined) return (await limitsIn(rig)).group === id ? now : undefined;
+    if (now.state !== Job_State.STATE_RUNNING) throw new Error(`${now.state}: the guest writes too little`);
+    return undefined;
+  };
+  const job = await eventually('the guest is slowed down', isSlow, 120_000).catch(async (error: unknown) => {
+    const { progress } = await rig.service.getInfo(id);
+    throw new Error([progress?.reason ?? '', ...(await historyOf(rig, id))].join('\n'), { cause: error });
+  });
   const { group, limitBytesPerSecond } = present(job.guestThrottle);
   expect(group).toBe(id);
   expect(limitBytesPerSecond).toBeGreaterThanOrEqual(BigInt(FLOOR_BYTES));

@@ -167,9 +167,10 @@ export declare const ConfigRecordSchema: GenMessage<ConfigRecord>;
  * The steps that the service may take for a copy that does not end.
  *
  * A step is taken when the verdict (Progress.convergence) is STALLED or DIVERGING for `patience`, and that verdict is in
- * the journal. The speed limit comes before the write mode. A step that cannot help is passed over at once. Each step is
- * taken at most once. It is a journal entry before it is done, and stays in Job.end_policy. docs/will-my-copy-end.md says
- * what each step costs.
+ * the journal. The speed limit comes before the write mode, and guest_throttle is the last. A step that cannot help is
+ * passed over at once. Each step is taken at most once, except guest_throttle. It is a journal entry before it is done, and
+ * stays in Job.end_policy. guest_throttle is in Job.guest_throttle instead. docs/will-my-copy-end.md says what each step
+ * costs.
  *
  * @generated from message blockjob.v1.EndPolicy
  */
@@ -203,7 +204,8 @@ export declare type EndPolicy = Message<"blockjob.v1.EndPolicy"> & {
   switchToBlocking: boolean;
 
   /**
-   * Slows the guest's writes to this disk down, so that the copy ends. Absent: the guest is never slowed down.
+   * Slows the guest's writes to this disk down, so that the copy ends, if no other step that is allowed can help. Absent:
+   * the guest is never slowed down.
    *
    * @generated from field: blockjob.v1.GuestThrottle guest_throttle = 4;
    */
@@ -246,7 +248,7 @@ export declare const EndPolicySchema: GenMessage<EndPolicy>;
  * The limit on the guest's writes to the disk of a copy. Only writes are slowed down, and only as much as the copy
  * needs: the limit is 70 % of the rate at which the copy would just end. If the copy still does not end, the limit is
  * halved after each further `patience`, down to the floor. If the copy would not end even at the floor, the guest is
- * not slowed down, and an event says so.
+ * not slowed down, and an event says so, once for each written verdict. It is tried again after each further `patience`.
  *
  * The limit is set in QEMU (block_set_io_throttle), in a group that has the name of the job. The service takes it away
  * when the job is over, however it ends, and before it ends the job. After a crash of the service, the next start does
@@ -254,7 +256,8 @@ export declare const EndPolicySchema: GenMessage<EndPolicy>;
  * answers again; until then it is a leftover of kind THROTTLE.
  *
  * A disk that already has a limit of another client is refused with GUEST_LIMIT_SHARED, at the start and again right
- * before the limit is set: the service could not restore that limit exactly after a crash. If another client sets a
+ * before the limit is set: the service could not restore that limit exactly after a crash. While the job runs, an event
+ * says so when that limit is new, and it is tried again after each further `patience`. If another client sets a
  * limit while the guest is slowed down, that limit stays, and an event says so.
  *
  * Refused with write_mode BLOCKING (FIELD_INVALID): there each write of the guest waits for the copy already.

@@ -982,6 +982,12 @@ function movesUntilRest({ job: from, seen: at, asked: before }: Combination): nu
       case 'carry-bitmaps':
         asked = new Set(asked).add('bitmaps');
         break;
+      case 'throttle':
+        write({ entry: 'throttled', limitBytesPerSecond: job.throttle?.limits.at(-1) ?? 0 });
+        break;
+      case 'lift-throttle':
+        write({ entry: 'throttle-lifted', because: move.because, ...(move.isGoing && { hasMark: true }) });
+        break;
     }
   }
   return Number.POSITIVE_INFINITY;

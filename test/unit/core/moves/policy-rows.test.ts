@@ -4,7 +4,6 @@ import { failure } from '../../../../src/core/errors.ts';
 import type { EndVerdict } from '../../../../src/core/job/convergence.ts';
 import type { Job } from '../../../../src/core/job/job.ts';
 import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
-import type { PolicyAction } from '../../../../src/core/job/policy-step.ts';
 import type { EndPolicy, JobOptions } from '../../../../src/core/job-options.ts';
 import {
   type Judged,
@@ -29,7 +28,6 @@ import {
 
 const MIB = 2 ** 20;
 const LIMITED: Partial<JobOptions> = { bandwidthBytesPerSecond: 20 * MIB };
-const LIFT = [policyStep('LIMIT'), { ...SET, bandwidthBytesPerSecond: 80 * MIB } as EntryBody];
 
 function job(policy: Partial<EndPolicy>, options: Partial<JobOptions>, ...entries: readonly EntryBody[]): Job {
   return jobWith({ options: { ...options, endPolicy: { ...POLICY, ...policy } } }, RUNNING, VERDICT, ...entries);
@@ -60,9 +58,10 @@ const FAR = verdict({ remainingBytes: 101 * MIB });
 const USER: EntryBody = { entry: 'paused', reason: 'USER' };
 const SPEED: EntryBody = { entry: 'speed-requested', bandwidthBytesPerSecond: 20 * MIB };
 const SET: EntryBody = { entry: 'speed', bandwidthBytesPerSecond: 20 * MIB };
+const LIFT = [policyStep('LIMIT'), { ...SET, bandwidthBytesPerSecond: 80 * MIB } as EntryBody];
 
 describe('the next step for a copy that does not end', () => {
-  it.each<[what: string, Job, EndVerdict, PolicyAction | undefined]>([
+  it.each<[what: string, Job, EndVerdict, string | undefined]>([
     ['no policy', jobWith({}, RUNNING, VERDICT), BY_LIMIT, undefined],
     ['a policy that allows nothing', job({}, LIMITED), BY_LIMIT, undefined],
     ['its limit is below the ceiling, and holds it back', job(CEILING, LIMITED), BY_LIMIT, 'LIMIT'],
@@ -125,7 +124,7 @@ describe('the next step for a copy that does not end', () => {
   const PAUSE: Partial<EndPolicy> = { atDeadline: 'PAUSE_GUEST', maxGuestPauseMs: 5000 };
   const ends = verdict({ because: 'ENDS', convergence: 'CONVERGING' });
 
-  it.each<[what: string, Job, EndVerdict, PolicyAction | undefined]>([
+  it.each<[what: string, Job, EndVerdict, string | undefined]>([
     ['ABORT', job({}, {}), verdict(), undefined],
     ['HOLD', job(HOLD, {}), verdict(), 'HOLD'],
     ['HOLD, for the second time', job(HOLD, {}, policyStep('HOLD')), verdict(), undefined],
