@@ -109,6 +109,7 @@ describe.skipIf(needs('guest'))('a copy that would never end', { timeout: 300_00
     await unlink(join(rig.folder, 'state', 'jobs', `${id}.jsonl`));
     await rig.restart();
     await eventually('the guest is let go', async () => ((await limitsIn(rig)).bps_wr === 1e15 ? true : undefined));
+    expect((await limitsIn(rig)).group).toBe(id);
     await rig.service.abort({ job: byId(id), force: true });
     await expectFree(rig);
   });

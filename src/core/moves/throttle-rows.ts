@@ -23,7 +23,7 @@ function liftsAtEnd(s: Situation): Move | undefined {
 }
 
 /** The end of the job is recorded before: then the disk can be drained at once. */
-export const LIFT_ROWS: Rows<Situation> = {
+export const LIFT_ROWS: Rows = {
   'guest slowed down, `concluded` is recorded | answers, or has ended | takes its limit on the guest’s writes away, records `throttle-lifted`. A limit that another client has set since stays':
     liftsAtEnd,
 };

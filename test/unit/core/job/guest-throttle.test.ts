@@ -105,16 +105,16 @@ describe('a lower limit', () => {
   });
 });
 
-describe('a guest that is not slowed down', () => {
-  const tooHigh = (neededBytes: number): EntryBody => ({
-    entry: 'throttle-not-taken',
-    failure: failure('GUEST_FLOOR_TOO_HIGH', { floorBytes: MIB, neededBytes }),
-  });
-  const shared = (group: string): EntryBody => ({
-    entry: 'throttle-not-taken',
-    failure: failure('GUEST_LIMIT_SHARED', { disk: 'vd0', domain: 'vm1', group }),
-  });
+function tooHigh(neededBytes: number): EntryBody {
+  return { entry: 'throttle-not-taken', failure: failure('GUEST_FLOOR_TOO_HIGH', { floorBytes: MIB, neededBytes }) };
+}
 
+function shared(group: string): EntryBody {
+  const why = failure('GUEST_LIMIT_SHARED', { disk: 'vd0', domain: 'vm1', group });
+  return { entry: 'throttle-not-taken', failure: why };
+}
+
+describe('a guest that is not slowed down', () => {
   it.each<[boolean, string, readonly EntryBody[], EntryBody]>([
     [true, 'a floor that is too high', [VERDICT], tooHigh(1)],
     [false, 'the same floor, with other numbers', [VERDICT, tooHigh(1)], tooHigh(2)],
