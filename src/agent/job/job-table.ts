@@ -4,8 +4,7 @@ import type { Call } from '../../core/block-jobs.ts';
 import { fail } from '../../core/errors.ts';
 import type { Job } from '../../core/job/job.ts';
 import type { Accepted, RequestMark } from '../../core/job/journal-entry.ts';
-import type { KnownJob } from '../../core/job/known-job.ts';
-import { mayHaveLeftOver, toForget } from '../../core/job/retention.ts';
+import { toForget } from '../../core/job/retention.ts';
 import type { Limits } from '../../core/limits.ts';
 import { NOBODY, type Observer } from '../../lib/observer.ts';
 import { inTime } from '../../lib/timer.ts';
@@ -14,7 +13,7 @@ import { expectFileLocks } from '../host/proc.ts';
 import { EndedJob } from '../journal/ended-job.ts';
 import { JobLog, type Journals } from '../journal/job-log.ts';
 import { JobsInMemory } from '../journal/jobs-in-memory.ts';
-import { othersIn, removeJournal, setAside } from '../journal/journal-folder.ts';
+import { letGoOfJournal, othersIn, setAside } from '../journal/journal-folder.ts';
 import { holderSince, QEMU_ANSWERS_MS } from '../qemu/graphs.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import type { VirtualMachines } from '../qemu/virtual-machines.ts';
@@ -225,20 +224,10 @@ export class JobTable {
       this.known.delete(accepted.job);
       this.requests.forget(job);
       progresses.forget(accepted.job);
-      await this.#letGo(job.known).catch((error: unknown) => {
+      await letGoOfJournal(journals.folder, job.known, logger).catch((error: unknown) => {
         logger.warn({ err: error, job: accepted.job }, 'The journal of a job that ended long ago cannot be removed');
       });
     }
-  }
-
-  /** Its journal still shows a person what the job may have left over. */
-  async #letGo(job: KnownJob): Promise<void> {
-    const { journals, logger } = this.#options;
-    const id = job.accepted.job;
-    if (!mayHaveLeftOver(job)) return await removeJournal(journals.folder, id);
-    const file = job.madeFile?.path ?? job.accepted.destination?.path;
-    logger.warn({ job: id, file }, 'Too many ended jobs have leftovers; this one is no longer listed');
-    await setAside(journals.folder, id, 'leftover');
   }
 
   /** Jobs continue in QEMU; the next agent with this state folder takes them up. */

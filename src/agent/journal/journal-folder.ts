@@ -3,6 +3,9 @@ import { type BigIntStats, closeSync, constants, fstatSync, lstatSync, openSync,
 import { mkdir, open, readdir, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import type { KnownJob } from '../../core/job/known-job.ts';
+import { mayHaveLeftOver } from '../../core/job/retention.ts';
 import { isOwn } from '../host/own-files.ts';
 import { decodeJournal, PLAIN, type ReadJournal, SUFFIX, syncFolder } from './journal.ts';
 
@@ -118,4 +121,13 @@ export async function nameAfterJob(folder: string, name: string, job: string): P
 export async function othersIn(folder: string, jobs: ReadonlySet<string>): Promise<readonly string[]> {
   const names = await readdir(folder);
   return names.filter((name) => !(name.endsWith(SUFFIX) && jobs.has(name.slice(0, -SUFFIX.length))));
+}
+
+/** The job ended long ago. Its journal still shows a person what the job may have left over. */
+export async function letGoOfJournal(folder: string, job: KnownJob, logger: Logger): Promise<void> {
+  const id = job.accepted.job;
+  if (!mayHaveLeftOver(job)) return await removeJournal(folder, id);
+  const file = job.madeFile?.path ?? job.accepted.destination?.path;
+  logger.warn({ job: id, file }, 'Too many ended jobs have leftovers; this one is no longer listed');
+  await setAside(folder, id, 'leftover');
 }

@@ -20,7 +20,7 @@ export interface GuestThrottle {
   readonly sinceMs: number | undefined;
 }
 
-/** Why a guest was not slowed down, as it was told last for each reason. */
+/** Why a guest was not slowed down, as it was reported last for each reason. */
 export interface NotSlowedDown {
   readonly failure: Failure;
   /** How many verdicts were written before. */
@@ -93,7 +93,7 @@ export function throttleAfter(
   }
 }
 
-/** A floor that is too high is told once for each written verdict, and the limit of another client until it changes. */
+/** A floor that is too high is reported once for each written verdict, and the limit of another client until it changes. */
 function isTold({ notSlowedDown = [], verdicts }: MayThrottle, { reason, text }: Failure): boolean {
   const last = notSlowedDown.find(({ failure: told }) => told.reason === reason);
   return reason === 'GUEST_FLOOR_TOO_HIGH' ? last?.verdicts === verdicts : last?.failure.text === text;

@@ -202,14 +202,9 @@ export type QmpCommand =
   /** By the device. The limits of a group are those of all its disks; without a limit, the disk leaves its group. */
   | {
       readonly execute: 'block_set_io_throttle';
-      readonly arguments: {
+      readonly arguments: Readonly<Record<'bps' | 'bps_rd' | 'iops' | 'iops_rd' | 'iops_wr', 0>> & {
         readonly id: string;
-        readonly bps: 0;
-        readonly bps_rd: 0;
         readonly bps_wr: number;
-        readonly iops: 0;
-        readonly iops_rd: 0;
-        readonly iops_wr: 0;
         readonly group?: string;
       };
     }

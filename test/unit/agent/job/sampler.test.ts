@@ -139,7 +139,7 @@ const SLOWS = {
   guestThrottle: { floorBytesPerSecond: 65_536, maxDurationMs: 60_000 },
 };
 
-it('asks for a slower guest by the numbers of now, when the patience has passed', async () => {
+it('asks for a slower guest by the current numbers, when the patience has passed', async () => {
   using here = sampled([jobWith({ options: { endPolicy: SLOWS } }, RUNNING, VERDICT)], { demandMib: 40 });
   await pass(6);
   expect(here.asks).not.toHaveBeenCalled();

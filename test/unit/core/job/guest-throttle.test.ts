@@ -125,7 +125,7 @@ describe('a guest that is not slowed down', () => {
     [false, 'both in turn', [VERDICT, shared('theirs'), tooHigh(1)], shared('theirs')],
     [true, 'another limit of another client', [VERDICT, shared('theirs')], shared('others')],
     [true, 'a limit after all', [VERDICT, shared('theirs'), tooHigh(1)], THROTTLE],
-  ])('is told, or not: %s, %s', (isTold, _what, entries, last) => {
+  ])('is reported, or not: %s, %s', (isTold, _what, entries, last) => {
     expect(allows(job(...entries), last)).toBe(isTold);
   });
 

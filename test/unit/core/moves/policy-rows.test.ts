@@ -56,6 +56,7 @@ const HIGH: Partial<EndPolicy> = { guestThrottle: { floorBytesPerSecond: 64 * MI
 const ALL = { ...BOTH, ...SLOW };
 const FAR = verdict({ remainingBytes: 101 * MIB });
 const USER: EntryBody = { entry: 'paused', reason: 'USER' };
+const SILENT: EntryBody = { ...VERDICT, because: 'NOTHING_COPIED', bytesPerSecond: 0 };
 const SPEED: EntryBody = { entry: 'speed-requested', bandwidthBytesPerSecond: 20 * MIB };
 const SET: EntryBody = { entry: 'speed', bandwidthBytesPerSecond: 20 * MIB };
 const LIFT = [policyStep('LIMIT'), { ...SET, bandwidthBytesPerSecond: 80 * MIB } as EntryBody];
@@ -101,12 +102,13 @@ describe('the next step for a copy that does not end', () => {
     ['both help: the limit first', job(BOTH, LIMITED), BY_LIMIT, 'LIMIT'],
     ['the limit is not the reason: the switch at once', job(BOTH, LIMITED), verdict(), 'BLOCKING'],
     ['may slow its guest down', job(SLOW, {}), verdict(), 'throttle-requested'],
+    ['may slow its guest down, and copied nothing at first', job(SLOW, {}, SILENT), verdict(), 'throttle-requested'],
     ['may slow its guest down, READY', job(SLOW, {}, READY), verdict(), 'throttle-requested'],
     ['may slow its guest down, pivoting', job(SLOW, {}, READY, pivot()), verdict(), 'throttle-requested'],
     ['may slow its guest down, and it is cancelled', job(SLOW, {}, CANCEL), verdict(), undefined],
     ['may slow its guest down, and is paused', job(SLOW, {}, USER), verdict(), undefined],
     ['may slow its guest down, which is held', job(SLOW, {}, READY, pivot(), HELD), verdict(), undefined],
-    ['is to be slowed down', job(SLOW, {}, THROTTLE), verdict(), undefined],
+    ['will be slowed down', job(SLOW, {}, THROTTLE), verdict(), undefined],
     ['is slowed down, and that did not help', job(SLOW, {}, THROTTLE, THROTTLED), verdict(), 'throttle-requested'],
     ['may slow its guest down, with a floor that is too high', job(HIGH, {}), verdict(), 'throttle-not-taken'],
     ['all help: the limit first', job(ALL, LIMITED), BY_LIMIT, 'LIMIT'],
