@@ -93,7 +93,7 @@ export function throttleAfter(
   }
 }
 
-/** A floor that is too high is reported once for each written verdict, and the limit of another client until it changes. */
+/** A floor that is too high is reported once for each written verdict, another client’s limit until it changes. */
 function isTold({ notSlowedDown = [], verdicts }: MayThrottle, { reason, text }: Failure): boolean {
   const last = notSlowedDown.find(({ failure: told }) => told.reason === reason);
   return reason === 'GUEST_FLOOR_TOO_HIGH' ? last?.verdicts === verdicts : last?.failure.text === text;

@@ -33,7 +33,9 @@ import {
   jobOf,
   jobWith,
   LEFTOVER,
+  POLICY,
   PULL,
+  policyStep,
   RUNNING,
   STORIES,
 } from '../core/stories.ts';
@@ -83,6 +85,7 @@ const endedJob = concludedJob(jobOf(CREATED, RUNNING, CONCLUDED));
 const JOBS = [
   ...STORIES.map(([, , entries]) => publicJob(jobOf(...entries))),
   ...[PULL, COMMIT, ACTIVE_COMMIT].map((kind) => publicJob(jobWith(kind, RUNNING))),
+  publicJob(jobWith({ options: { endPolicy: POLICY } }, RUNNING, policyStep('HOLD'))),
   { ...publicJob(endedJob), outcome: outcomeAtEnd(endedJob) },
 ];
 const STEP: PlannedStepInWords = { name: 's', phase: 'START', run: '', undo: '', reason: '' };
