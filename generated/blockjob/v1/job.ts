@@ -891,9 +891,9 @@ export interface ConfigRecord {
  *
  * A step is taken when the verdict (Progress.convergence) is STALLED or DIVERGING for `patience`, and that verdict is in
  * the journal. The speed limit comes before the write mode, and guest_throttle is the last. A step that cannot help is
- * passed over at once. Each step is taken at most once, except guest_throttle. It is a journal entry before it is done, and
- * stays in Job.end_policy. guest_throttle is in Job.guest_throttle instead. docs/will-my-copy-end.md says what each step
- * costs.
+ * passed over at once. Each step is taken at most once, except guest_throttle. It is a journal entry before it is done,
+ * and stays in Job.end_policy. guest_throttle is in Job.guest_throttle instead. docs/will-my-copy-end.md says what each
+ * step costs.
  */
 export interface EndPolicy {
   /**
@@ -918,8 +918,8 @@ export interface EndPolicy {
    */
   switchToBlocking: boolean;
   /**
-   * Slows the guest's writes to this disk down, so that the copy ends, if no other step that is allowed can help. Absent:
-   * the guest is never slowed down.
+   * Slows the guest's writes to this disk down, so that the copy ends, if no other step that is allowed can help.
+   * Absent: the guest is never slowed down.
    */
   guestThrottle?:
     | GuestThrottle
@@ -949,7 +949,8 @@ export interface EndPolicy {
  * The limit on the guest's writes to the disk of a copy. Only writes are slowed down, and only as much as the copy
  * needs: the limit is 70 % of the rate at which the copy would just end. If the copy still does not end, the limit is
  * halved after each further `patience`, down to the floor. If the copy would not end even at the floor, the guest is
- * not slowed down, and an event says so, once for each written verdict. It is tried again after each further `patience`.
+ * not slowed down, and an event says so, once for each written verdict. It is tried again after each further
+ * `patience`.
  *
  * The limit is set in QEMU (block_set_io_throttle), in a group that has the name of the job. The service takes it away
  * when the job is over, however it ends, and before it ends the job. After a crash of the service, the next start does
@@ -1960,8 +1961,8 @@ export const JobEvent_Kind = {
   KIND_SNAPSHOT: 1,
   /**
    * KIND_STATE - The state changed, a finding or decision changed the outcome, or the service found that the job will not end at
-   * the present rates, or will again, takes a step for it (Job.end_policy), or slows the guest down or ceases to. A
-   * journal entry.
+   * the present rates, or will again, takes a step for it (Job.end_policy), or slows the guest down or ceases to.
+   * A journal entry.
    */
   KIND_STATE: 2,
   /** KIND_PROGRESS - New numbers in job.progress. Only the latest is kept: a slow reader does not get all of them. */

@@ -168,9 +168,9 @@ export declare const ConfigRecordSchema: GenMessage<ConfigRecord>;
  *
  * A step is taken when the verdict (Progress.convergence) is STALLED or DIVERGING for `patience`, and that verdict is in
  * the journal. The speed limit comes before the write mode, and guest_throttle is the last. A step that cannot help is
- * passed over at once. Each step is taken at most once, except guest_throttle. It is a journal entry before it is done, and
- * stays in Job.end_policy. guest_throttle is in Job.guest_throttle instead. docs/will-my-copy-end.md says what each step
- * costs.
+ * passed over at once. Each step is taken at most once, except guest_throttle. It is a journal entry before it is done,
+ * and stays in Job.end_policy. guest_throttle is in Job.guest_throttle instead. docs/will-my-copy-end.md says what each
+ * step costs.
  *
  * @generated from message blockjob.v1.EndPolicy
  */
@@ -204,8 +204,8 @@ export declare type EndPolicy = Message<"blockjob.v1.EndPolicy"> & {
   switchToBlocking: boolean;
 
   /**
-   * Slows the guest's writes to this disk down, so that the copy ends, if no other step that is allowed can help. Absent:
-   * the guest is never slowed down.
+   * Slows the guest's writes to this disk down, so that the copy ends, if no other step that is allowed can help.
+   * Absent: the guest is never slowed down.
    *
    * @generated from field: blockjob.v1.GuestThrottle guest_throttle = 4;
    */
@@ -248,7 +248,8 @@ export declare const EndPolicySchema: GenMessage<EndPolicy>;
  * The limit on the guest's writes to the disk of a copy. Only writes are slowed down, and only as much as the copy
  * needs: the limit is 70 % of the rate at which the copy would just end. If the copy still does not end, the limit is
  * halved after each further `patience`, down to the floor. If the copy would not end even at the floor, the guest is
- * not slowed down, and an event says so, once for each written verdict. It is tried again after each further `patience`.
+ * not slowed down, and an event says so, once for each written verdict. It is tried again after each further
+ * `patience`.
  *
  * The limit is set in QEMU (block_set_io_throttle), in a group that has the name of the job. The service takes it away
  * when the job is over, however it ends, and before it ends the job. After a crash of the service, the next start does
@@ -1708,8 +1709,8 @@ export enum JobEvent_Kind {
 
   /**
    * The state changed, a finding or decision changed the outcome, or the service found that the job will not end at
-   * the present rates, or will again, takes a step for it (Job.end_policy), or slows the guest down or ceases to. A
-   * journal entry.
+   * the present rates, or will again, takes a step for it (Job.end_policy), or slows the guest down or ceases to.
+   * A journal entry.
    *
    * @generated from enum value: KIND_STATE = 2;
    */
