@@ -2,6 +2,8 @@
 import { timestampDate } from '@bufbuild/protobuf/wkt';
 import {
   DestinationContent,
+  type EndStep,
+  EndStep_Kind,
   Evidence_Source,
   type Job,
   Job_State,
@@ -141,6 +143,18 @@ export const EVIDENCE: Readonly<Record<Evidence_Source, string>> = {
 /** Says whether a job has ended, in any state: a newer service may have other states. */
 export function isEnded({ endTime }: Job): boolean {
   return endTime !== undefined;
+}
+
+/** A step of an end policy that was taken. */
+export function stepInWords({ kind, bandwidthBytesPerSecond: limit, reason }: EndStep): string {
+  const steps: Readonly<Record<EndStep_Kind, string>> = {
+    [EndStep_Kind.UNSPECIFIED]: 'A step was taken',
+    [EndStep_Kind.LIMIT]: `Its speed limit was lifted to ${rate(limit)}`,
+    [EndStep_Kind.BLOCKING]: 'It was switched to write mode BLOCKING',
+    [EndStep_Kind.HOLD]: 'It goes on after its time limit',
+    [EndStep_Kind.PAUSE_GUEST]: 'The guest was paused for the rest',
+  };
+  return `${steps[kind]}, because ${reason}`;
 }
 
 /** '' if this job does not slow the guest down. */

@@ -4,6 +4,7 @@ import {
   ImageFormat,
   type Job,
   Job_State,
+  type JobEndPolicy,
   type JobEvent,
   JobKind,
   type Outcome,
@@ -42,6 +43,7 @@ import {
   rate,
   spaceInWords,
   stateWord,
+  stepInWords,
   throttleInWords,
 } from '../words.ts';
 import { timeLeft } from './jobs.ts';
@@ -60,6 +62,7 @@ export function jobView(opened: OpenedJob, live: Live): Child[] {
       h('p', { class: 'notice warn', 'data-key': 'trouble' }, `It cannot be asked for now: ${trouble}`),
     noticeOn(isEnded(job) ? job : current(job, live)),
     isEnded(job) ? undefined : progressOf(job, current(job, live)),
+    job.endPolicy && section('End policy', stepsIn(job.endPolicy)),
     section('Where the data goes', flowOf(job)),
     section('Facts on disk', outcomeOf(job)),
     section('History', journalOf(opened.entries)),
@@ -109,6 +112,15 @@ function progressOf(job: Job, now: Job): HTMLElement {
     ),
     h('div', { class: 'plots' }, plot(now, 'speed', 'Speed'), plot(now, 'left', 'Remaining')),
   );
+}
+
+/** The steps for a copy that does not end, as far as they were taken. */
+function stepsIn({ steps }: JobEndPolicy): HTMLElement {
+  if (steps.length === 0) return h('p', { class: 'none' }, 'No step was needed so far.');
+  const shown = steps.map((step) =>
+    h('li', {}, stepInWords(step), h('span', { class: 'sub' }, step.time && atTime(step.time))),
+  );
+  return h('ol', { class: 'steps' }, ...shown);
 }
 
 function plot({ id, progress }: Job, what: 'speed' | 'left', title: string): HTMLElement {

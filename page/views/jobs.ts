@@ -147,7 +147,7 @@ function runningTable(jobs: readonly Job[], live: Live): HTMLElement {
 
 /** `now` is the job without its numbers if they are old. */
 function runningRow(job: Job, now: Job): HTMLElement {
-  const { progress } = now;
+  const { progress, guestThrottle: slowed } = now;
   const isOld = now !== job;
   return h(
     'tr',
@@ -163,7 +163,12 @@ function runningRow(job: Job, now: Job): HTMLElement {
         : h('span', { class: 'of' }, h('b', {}, percent(progress?.percent ?? 0)), ' ', doneOf(job)),
     ),
     h('td', { class: 'number' }, progress === undefined ? '–' : rate(progress.bytesPerSecond)),
-    h('td', { class: 'number' }, progress === undefined ? '–' : rate(progress.dirtyBytesPerSecond)),
+    h(
+      'td',
+      { class: 'number' },
+      progress === undefined ? '–' : rate(progress.dirtyBytesPerSecond),
+      slowed && h('span', { class: 'sub' }, `throttled to ${rate(slowed.limitBytesPerSecond)}`),
+    ),
     h('td', { class: 'number' }, isOld ? '–' : timeLeft(now)),
     h(
       'td',

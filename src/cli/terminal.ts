@@ -3,7 +3,7 @@ export interface Terminal {
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly stdout: NodeJS.WritableStream;
   /** Progress goes here, so that results can be piped. Bars are only for a TTY. */
-  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean };
+  readonly stderr: NodeJS.WritableStream & { readonly isTTY?: boolean; readonly columns?: number };
   /** Aborted with Interrupted as its reason. */
   readonly signal: AbortSignal;
 }

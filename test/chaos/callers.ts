@@ -1,8 +1,18 @@
 /** The callers of one job: one starts it, one steers it, one watches all of it, and one ends it, each at random. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
-import { type Job, Job_State, JobEvent_Kind, OnNoSpace, OnReady, PauseGuest } from '../../generated/blockjob/v1/job.ts';
+import {
+  EndPolicy,
+  type Job,
+  Job_State,
+  JobEvent_Kind,
+  OnNoSpace,
+  OnReady,
+  PauseGuest,
+} from '../../generated/blockjob/v1/job.ts';
+import { fromMs } from '../../src/client/durations.ts';
 import { present } from '../support/checks.ts';
+import type { PercentTraces } from '../support/observers/percent-traces.ts';
 import type { Random } from '../support/random.ts';
 import { byId } from '../support/service/caller.ts';
 import type { Service } from '../support/service/service.ts';
@@ -13,6 +23,9 @@ import type { LiveDisk } from './live-disk.ts';
 import type { Plan } from './plan.ts';
 import { type Verdict, WrongOutcome } from './wrong.ts';
 
+/** A verdict, and the patience of the policy, take about ten seconds. */
+const HELPED_MS = 15_000;
+
 export interface CallersParts {
   readonly random: Random;
   readonly killer: Killer;
@@ -20,25 +33,30 @@ export interface CallersParts {
   readonly disk: LiveDisk;
   readonly turns: FormatTurns;
   readonly plan: Plan;
+  readonly traces: PercentTraces;
 }
 
 export class Callers {
   /** The number of events of the job so far. */
   events = 0;
+  /** Whether its end policy has helped it. */
+  isHelped = false;
   readonly #random: Random;
   readonly #killer: Killer;
   readonly #verdict: Verdict;
   readonly #disk: LiveDisk;
   readonly #turns: FormatTurns;
   readonly #plan: Plan;
+  readonly #traces: PercentTraces;
 
-  constructor({ random, killer, verdict, disk, turns, plan }: CallersParts) {
+  constructor({ random, killer, verdict, disk, turns, plan, traces }: CallersParts) {
     this.#random = random;
     this.#killer = killer;
     this.#verdict = verdict;
     this.#disk = disk;
     this.#turns = turns;
     this.#plan = plan;
+    this.#traces = traces;
   }
 
   /** Uses one request_id until a service answers. Returns the reason as text if it was refused. */
@@ -47,11 +65,15 @@ export class Callers {
       await this.#killer.persist(async (service) => await this.#start(service, requestId, destination));
     const { what, format } = this.#plan;
     const started = await (what.includes('copy') && format === 'qcow2' ? this.#turns.formatting(ask) : ask());
-    return 'reason' in started ? started.message : started;
+    if (!('reason' in started)) return started;
+    const hasRoom = this.#plan.overcommit || this.#plan.place !== 'tight';
+    if (started.reason === 'SPACE_LOW' && hasRoom)
+      throw new WrongOutcome(`refused in spite of space: ${started.message}`);
+    return started.message;
   }
 
   async #start(service: Service, requestId: string, { request }: Destination): Promise<Job> {
-    const { what, onReady, limit } = this.#plan;
+    const { what, onReady, limit, overcommit, help } = this.#plan;
     const common = { disk: this.#disk.ref, requestId };
     switch (what) {
       case 'pull':
@@ -70,7 +92,9 @@ export class Callers {
           shallow: what === 'shallow copy',
           onReady,
           onNoSpace: OnNoSpace.ON_NO_SPACE_FAIL,
-          overcommit: true,
+          overcommit,
+          timeLimit: help?.timeLimitMs === undefined ? undefined : fromMs(help.timeLimitMs),
+          endPolicy: help && EndPolicy.fromPartial(help.endPolicy),
           granularityBytes: 4096n,
           bandwidthBytesPerSecond: limit,
         });
@@ -78,7 +102,8 @@ export class Callers {
   }
 
   async steer(id: string): Promise<void> {
-    const { paused, limit } = this.#plan;
+    const { paused, limit, help } = this.#plan;
+    if (help?.isSlow === true) return await this.#killer.calm(async () => await this.#helped(id));
     await sleep(this.#random.below(400));
     if (paused) {
       await this.#killer.persist(async (service) => await service.pause(id));
@@ -86,6 +111,18 @@ export class Callers {
       await this.#killer.persist(async (service) => await service.resume(id));
     }
     if (limit > 0n) await this.#killer.persist(async (service) => await service.setSpeed(id, 0n));
+  }
+
+  /** Its end policy takes a step, if it does not end: a verdict needs a service that lives for some seconds. */
+  async #helped(id: string): Promise<void> {
+    const untilMs = Date.now() + HELPED_MS;
+    while (Date.now() < untilMs) {
+      const job = await this.#killer.persist(async (service) => await service.getInfo(id));
+      if ('reason' in job || isOver(job) || job.state !== Job_State.STATE_RUNNING) return;
+      this.isHelped = job.guestThrottle !== undefined || (job.endPolicy?.steps.length ?? 0) > 0;
+      if (this.isHelped) return;
+      await sleep(200);
+    }
   }
 
   /** Waits until the job is READY or over. Then several callers end it, until it is over. */
@@ -130,6 +167,7 @@ export class Callers {
     let last = 0;
     for (;;) {
       this.#verdict.check();
+      const wrongIn = this.#traces.begin();
       try {
         for await (const { kind, revision, job } of this.#killer.service.watch(id, last)) {
           this.events += 1;
@@ -138,6 +176,8 @@ export class Callers {
             throw new WrongOutcome(`job ${id}: revision ${revision} follows ${last}`);
           }
           last = Number(revision);
+          const wrong = wrongIn(present(job));
+          if (wrong !== '') throw new WrongOutcome(wrong);
           if (isOver(present(job))) return;
           // Leaves in the middle, as some callers do.
           if (this.#random.chance(0.02)) break;

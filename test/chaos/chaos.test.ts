@@ -33,6 +33,7 @@ test.skipIf(needs('guest'))(
     }
     console.log(`${tally.rounds} rounds, ${killer.kills} kills, ${tally.events} events:`);
     console.log(killer.phases, killer.sights, tally.ends);
+    console.log(`${tally.helped} jobs were helped by their end policy; ${tally.traces.count} traces of the percentage`);
     if (tally.leaks.size > 0) console.log('QEMU keeps', tally.leaks);
     console.log(`longest wait ${Math.round(waits.longestMs)} ms; continued again ${meddler.lookedAgain} times`);
     expect(tally.events).toBeGreaterThan(tally.rounds);

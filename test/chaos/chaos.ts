@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { Lane } from '../../src/lib/lane.ts';
 import { graphOf, labelOf } from '../support/checks.ts';
 import { canMount, smallFileSystem } from '../support/images/small-file-system.ts';
+import { PercentTraces } from '../support/observers/percent-traces.ts';
 import { Random } from '../support/random.ts';
 import { GuestVm } from '../support/real-qemu/guest-vm.ts';
 import { Admin, testDir } from '../support/real-qemu/qemu.ts';
@@ -104,7 +105,14 @@ export class Chaos implements AsyncDisposable {
       turns,
       console: new Lane(),
     };
-    const tally: Tally = { rounds: 0, events: 0, ends: new Map(), leaks: new Set() };
+    const tally: Tally = {
+      rounds: 0,
+      events: 0,
+      helped: 0,
+      traces: new PercentTraces(),
+      ends: new Map(),
+      leaks: new Set(),
+    };
     const rounds: DiskRounds[] = [];
     for (const { id, bus } of DISKS) {
       const own = join(folder, `disk${id}`);

@@ -6,6 +6,8 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Job, Job_State } from '../../generated/blockjob/v1/job.ts';
+import { eventually } from '../support/checks.ts';
+import type { PercentTraces } from '../support/observers/percent-traces.ts';
 import type { Random } from '../support/random.ts';
 import type { GuestVm } from '../support/real-qemu/guest-vm.ts';
 import { AckedByTime } from '../support/real-qemu/moments.ts';
@@ -19,17 +21,22 @@ import type { Meddler } from './meddler.ts';
 import { type Plan, planOf } from './plan.ts';
 import { Proof } from './proof.ts';
 import { BOUND_MS, type Waits } from './waits.ts';
-import type { Verdict } from './wrong.ts';
+import { type Verdict, WrongOutcome } from './wrong.ts';
 
 export const DISK_MIB = 16;
 const MIB = 1 << 20;
 /** The limit of a round; usually it needs much less. */
 const ROUND_MS = 150_000;
 const LONGEST_CHAIN = 4;
+/** A service that lives long enough to lift a limit. */
+const LIFTED_MS = 30_000;
 
 export interface Tally {
   rounds: number;
   events: number;
+  /** The number of jobs that their end policy has helped. */
+  helped: number;
+  readonly traces: PercentTraces;
   /** The number of ends by kind, place and trouble. */
   readonly ends: Map<string, number>;
   /** The names of filters of mirrors that QEMU itself can no longer close: the image below them changes. */
@@ -92,6 +99,7 @@ export class DiskRounds implements AsyncDisposable {
     const job = await within(ROUND_MS, `the round ${this.#now}`, this.#live(name, plan, destination));
     killer.enters(disk.id, 'ENDED');
     await meddler.expectRunning(name);
+    await this.#unlimited(name);
     const to = acked.sequence;
     await disk.work(acked, 16);
     for (const wait of acked.waits(BOUND_MS)) waits.check(`${name}: disk ${disk.id} waited`, wait);
@@ -100,6 +108,20 @@ export class DiskRounds implements AsyncDisposable {
     await this.#leave(destination);
     await disk.goOn();
     this.#note(plan, job, `${gone} gone`);
+  }
+
+  /** If QEMU did not answer in the end, the limit is taken away as soon as it does. */
+  async #unlimited(name: string): Promise<void> {
+    const { admin, disk } = this.#parts;
+    let found: unknown;
+    const isFree = async () => {
+      const { inserted } = await admin.block(disk.ref.disk);
+      found = { limit: inserted?.bps_wr, group: inserted?.group };
+      return inserted?.bps_wr === 0 && inserted.group === undefined ? true : undefined;
+    };
+    await eventually(`${name}: nothing limits the guest`, isFree, LIFTED_MS).catch(() => {
+      throw new WrongOutcome(`${name}: the guest is still limited: ${JSON.stringify(found)}`);
+    });
   }
 
   async #destination(name: string, { place, format }: Plan): Promise<Destination> {
@@ -115,7 +137,7 @@ export class DiskRounds implements AsyncDisposable {
   /** Undefined if the start was refused and has left nothing. */
   async #live(name: string, plan: Plan, destination: Destination): Promise<Job | undefined> {
     const { disk, killer, tally, meddler, say } = this.#parts;
-    const callers = new Callers({ ...this.#parts, plan });
+    const callers = new Callers({ ...this.#parts, plan, traces: tally.traces });
     const over = new AbortController();
     const trouble = this.#trouble(plan, destination, over.signal);
     try {
@@ -136,6 +158,7 @@ export class DiskRounds implements AsyncDisposable {
         meddler.meddle(started.id, plan.meddling),
       ]);
       tally.events += callers.events;
+      if (callers.isHelped) tally.helped += 1;
       return ended;
     } finally {
       over.abort();

@@ -1,5 +1,6 @@
 /** The plan of a round, decided by the seed and the present disk. Pure. */
-import { OnReady } from '../../generated/blockjob/v1/job.ts';
+import { AtDeadline, type EndPolicy, OnReady } from '../../generated/blockjob/v1/job.ts';
+import { fromMs } from '../../src/client/durations.ts';
 import type { Random } from '../support/random.ts';
 import type { ImageFormat } from '../support/real-qemu/qemu.ts';
 
@@ -22,6 +23,13 @@ const TO_A_JOB = [
 const TO_A_VM = ['freeze', 'stop'] as const;
 export type Meddling = (typeof TO_A_JOB)[number] | (typeof TO_A_VM)[number];
 
+/** A copy for the case that it does not end: with `isSlow` it does not, and gets the time for a step. */
+export interface Help {
+  readonly endPolicy: Partial<EndPolicy>;
+  readonly timeLimitMs: number | undefined;
+  readonly isSlow: boolean;
+}
+
 export interface Plan {
   readonly what: Kind;
   readonly place: Place;
@@ -29,6 +37,8 @@ export interface Plan {
   readonly onReady: OnReady;
   /** Bytes a second; 0n: none. */
   readonly limit: bigint;
+  readonly overcommit: boolean;
+  readonly help: Help | undefined;
   /** The job is not pivoted. */
   readonly staysWhereItIs: boolean;
   /** The job ends before READY. */
@@ -51,6 +61,12 @@ export interface Situation {
 
 const SLOW = 4n << 20n;
 const PATIENCE_MS = 40_000;
+/** The guest writes more. */
+const TOO_SLOW = 1n << 20n;
+const FAST = 64n << 20n;
+const FLOOR = 256n << 10n;
+/** A verdict takes longer: a copy with such a limit may be READY before, or have no verdict at its end. */
+const SOON_MS = 3000;
 const { ON_READY_HOLD: HOLD, ON_READY_PIVOT: PIVOT, ON_READY_FINISH: FINISH } = OnReady;
 
 export function planOf(random: Random, situation: Situation): Plan {
@@ -60,10 +76,14 @@ export function planOf(random: Random, situation: Situation): Plan {
   // A server that is gone for good must not have become the guest's own disk.
   const staysWhereItIs = trouble !== undefined && trouble.what !== 'hangs';
   const onReady = staysWhereItIs ? random.of([HOLD, FINISH]) : random.of([HOLD, HOLD, PIVOT, FINISH]);
-  const limit = random.chance(0.5) ? SLOW : 0n;
+  const help = what.includes('copy') && random.chance(0.4) ? helpOf(random, place) : undefined;
+  const limit = help?.isSlow === true ? TOO_SLOW : random.chance(0.5) ? SLOW : 0n;
   return {
     what,
     place,
+    help,
+    // Where there is not enough space, a start without it is refused.
+    overcommit: random.chance(0.5),
     format: place === 'nbd' || (what === 'copy' && random.chance(0.4)) ? 'raw' : 'qcow2',
     onReady: what.includes('copy') ? onReady : HOLD,
     limit,
@@ -84,6 +104,8 @@ export function planOfCut(random: Random, what: Kind, onReady: OnReady): Plan {
     format: 'qcow2',
     onReady,
     limit: random.chance(0.5) ? SLOW : 0n,
+    overcommit: false,
+    help: undefined,
     staysWhereItIs: false,
     early: false,
     paused: false,
@@ -118,4 +140,20 @@ function meddlingOf(random: Random, bus: Bus, staysWhereItIs: boolean): Plan['me
   // If a client pivots an NVMe disk of a busy guest without a pause, QEMU can crash.
   if (what === 'job-complete' && (bus === 'nvme' || staysWhereItIs)) return undefined;
   return { what, afterMs: random.below(600), forMs: random.below(what === 'freeze' ? 1500 : 300) };
+}
+
+function helpOf(random: Random, place: Place): Help {
+  const isSlow = place === 'file' && random.chance(0.4);
+  const { AT_DEADLINE_ABORT: ABORT, AT_DEADLINE_HOLD: HOLD_ON, AT_DEADLINE_PAUSE_GUEST: PAUSE } = AtDeadline;
+  const timeLimitMs = isSlow || random.chance(0.5) ? undefined : 1000 + random.below(SOON_MS);
+  const atDeadline = timeLimitMs === undefined ? ABORT : random.of([ABORT, HOLD_ON, PAUSE]);
+  const maxDuration = fromMs(random.chance(0.5) ? 1000 + random.below(SOON_MS) : 600_000);
+  const endPolicy = {
+    patience: fromMs(1000),
+    bandwidthCeilingBytesPerSecond: random.chance(0.5) ? FAST : 0n,
+    atDeadline,
+    ...(atDeadline === PAUSE && { maxGuestPause: fromMs(random.of([500, 2000])) }),
+    ...(random.chance(0.7) && { guestThrottle: { floorBytesPerSecond: FLOOR, maxDuration } }),
+  };
+  return { endPolicy, timeLimitMs, isSlow };
 }

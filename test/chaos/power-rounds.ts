@@ -9,6 +9,7 @@ import { connect } from 'node:net';
 import { DestinationContent, type Job, Job_State, OnReady } from '../../generated/blockjob/v1/job.ts';
 import { Lane } from '../../src/lib/lane.ts';
 import { FragileFileSystem } from '../support/images/power-cut.ts';
+import { PercentTraces } from '../support/observers/percent-traces.ts';
 import type { Random } from '../support/random.ts';
 import { GuestVm } from '../support/real-qemu/guest-vm.ts';
 import { AckedByTime, momentOf } from '../support/real-qemu/moments.ts';
@@ -117,7 +118,7 @@ async function begin(random: Random, plan: Plan): Promise<World> {
     console: new Lane(),
     turns,
   });
-  const callers = new Callers({ random, killer, verdict, disk, turns, plan });
+  const callers = new Callers({ random, killer, verdict, disk, turns, plan, traces: new PercentTraces() });
   const { images } = await disk.chain();
   const world = open.move();
   const dispose = async () => await world.disposeAsync();

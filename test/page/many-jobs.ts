@@ -16,6 +16,17 @@ const MIB = 1024 ** 2;
 
 type State = JobView['job']['state'];
 
+/** The only step that helps is the last one. */
+const END_POLICY = {
+  patienceMs: 60_000,
+  ceilingBytesPerSecond: 300 * MIB,
+  switchToBlocking: false,
+  chooseGranularity: false,
+  atDeadline: 'ABORT',
+  maxGuestPauseMs: undefined,
+  guestThrottle: { floorBytesPerSecond: 5 * MIB, maxDurationMs: 600_000 },
+} as const;
+
 export interface Shape {
   readonly running: number;
   readonly ended: number;
@@ -193,6 +204,7 @@ export class ManyJobs {
       ...view.job,
       ...(isPaused ? { pauseReason: 'NO_SPACE' as const } : {}),
       ...(isReady ? { readyTime: view.job.createTime } : {}),
+      ...(isDiverging ? helped(view.job) : {}),
       outcome: { ...view.job.outcome, destinationContent: isReady ? ('MIRRORED' as const) : ('PARTIAL' as const) },
     };
     return {
@@ -243,4 +255,23 @@ export class ManyJobs {
       progress: undefined,
     };
   }
+}
+
+/** A copy that does not end, and the steps of its end policy. */
+function helped({ accepted, createTime: time }: JobView['job']): Partial<JobView['job']> {
+  return {
+    accepted: { ...accepted, options: { ...accepted.options, endPolicy: END_POLICY } },
+    policySteps: [
+      {
+        what: 'LIMIT',
+        because: 'the guest writes 420.0 MiB/s in blocks of 64 KiB, and 100.0 MiB/s are copied',
+        remainingBytes: GIB,
+        bytesPerSecond: 100 * MIB,
+        bandwidthBytesPerSecond: END_POLICY.ceilingBytesPerSecond,
+        revision: 5,
+        time,
+      },
+    ],
+    guestThrottle: { limitBytesPerSecond: 15 * MIB, since: time, group: accepted.job },
+  };
 }

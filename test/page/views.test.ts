@@ -20,6 +20,8 @@ const HUNDRED = { running: 60, ended: 40 };
 /** The first that has ended in FAILED. */
 const FAILED = '#/jobs/bj0000000000000060';
 const RUNNING = '#/jobs/bj0000000000000000';
+/** It does not end, and its end policy helps. */
+const HELPED = '#/jobs/bj0000000000000008';
 
 interface Seen extends AsyncDisposable {
   readonly shown: Shown;
@@ -62,6 +64,7 @@ describe.skipIf(needs('browser'))('the page', () => {
       ['one copy', { running: 1, ended: 0 }, RUNNING, 'Remaining'],
       ['a hundred jobs', HUNDRED, '', 'web85'],
       ['a failed one', HUNDRED, FAILED, 'NO_SPACE'],
+      ['one that is helped', HUNDRED, HELPED, 'End policy'],
       ['all virtual machines', HUNDRED, '#/domains', '100 found'],
     ] as const)('and %s hinders nobody', async (_what, shape, hash, text) => {
       await using seen = await see(shape, hash, { scheme });
@@ -178,6 +181,19 @@ describe.skipIf(needs('browser'))('the page', () => {
     expect(await shown.text()).toContain('No ended job matches.');
     await shown.page.type('input[type=search]', 'x');
     await shown.shows('No running job matches.');
+  });
+
+  test('shows the steps of an end policy, and the limit on the guest', async () => {
+    await using seen = await see(HUNDRED, HELPED);
+    const { shown } = seen;
+    await shown.shows('Its speed limit was lifted to 300 MiB/s, because the guest writes', '.steps');
+    await shown.shows('throttled by this job to 15.0 MiB/s since', '.figures');
+    await shown.shows('The job will not end at this rate', '.notice');
+    await shown.page.goto(seen.url);
+    await shown.shows('throttled to 15.0 MiB/s', 'table.running');
+    await shown.page.goto(`${seen.url}${RUNNING}`);
+    await shown.shows('Copy of web1 virtio0');
+    expect(await shown.text()).not.toContain('End policy');
   });
 
   test('shows older ones on request', async () => {

@@ -1,7 +1,7 @@
 /**
  * The verdict on a copy 10 seconds after its start is the truth, which is found by waiting: a real guest writes, and a
- * destination is as fast as its link. VERDICT_ROUNDS=60 runs all combinations, again and again; each has a different
- * order of writes.
+ * destination is as fast as its link. VERDICT_ROUNDS=60 runs all combinations, again and again, until so many copies
+ * are judged; each has a different order of writes. It takes about an hour.
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,6 +11,7 @@ import { Convergence, type Job, Job_State } from '../../generated/blockjob/v1/jo
 import { toMs } from '../../src/client/durations.ts';
 import { LOOPBACK, slowExport } from '../support/images/slow-export.ts';
 import { needs } from '../support/means.ts';
+import { PercentTraces } from '../support/observers/percent-traces.ts';
 import { MIB } from '../support/real-qemu/bench-qemu.ts';
 import { Rig } from '../support/real-qemu/rig.ts';
 import { byId } from '../support/service/caller.ts';
@@ -22,6 +23,8 @@ const LINK_BYTES = 2 * MIB;
 const VERDICT_MS = 10_000;
 /** A copy that has copied its disk so often does not end. Those that end here copy it less than twice. */
 const OFTEN = 4;
+/** A copy that ends early, or whose rates change, is not judged; so many copies are begun for each that is. */
+const MOST_TIMES = 4;
 /** Two speeds that differ less are one. */
 const STEADY = 1.4;
 /** A verdict needs some seconds; later ETAs are compared. */
@@ -148,31 +151,30 @@ function errorsOf(moments: readonly Moment[], endMs: number): readonly number[] 
   });
 }
 
-function expectMonotonic(moments: readonly Moment[]): void {
-  let before = 0;
+function expectMonotonic(moments: readonly Moment[], wrongIn: (job: Job) => string): void {
   for (const { job } of moments) {
-    const { percent = 0 } = job.progress ?? {};
-    expect(percent).toBeGreaterThanOrEqual(before);
-    expect(percent === 100).toBe(job.state === Job_State.STATE_READY);
-    before = percent;
+    expect(wrongIn(job)).toBe('');
+    expect(job.progress?.percent === 100).toBe(job.state === Job_State.STATE_READY);
   }
 }
 
 describe.skipIf(needs('guest'))('a copy', () => {
-  test(`says within 10 seconds whether it will end: ${ROUNDS} rounds`, { timeout: ROUNDS * 300_000 }, async () => {
+  test(`says within 10 seconds whether it will end: ${ROUNDS} rounds`, { timeout: ROUNDS * 600_000 }, async () => {
     await using rig = await Rig.start({
       disks: ['id=1,fmt=raw,size=24M'],
       append: 'gw.mode=idle',
       args: ['--allow-destination', LOOPBACK],
     });
     const combinations = [...FIRST, ...OTHERS];
+    const traces = new PercentTraces();
     let [right, wrong] = [0, 0];
     const errors: number[] = [];
-    for (let round = 0; round < ROUNDS; round++) {
+    for (let round = 0; right + wrong < ROUNDS; round++) {
+      if (round >= ROUNDS * MOST_TIMES) throw new Error(`${right + wrong} of ${round} copies could be judged`);
       const combination = combinations[round % combinations.length] ?? FIRST[0];
       if (combination === undefined) return;
       const moments = await recorded(rig, combination, round);
-      expectMonotonic(moments);
+      expectMonotonic(moments, traces.begin());
       const last = moments.at(-1);
       const isEnd = last?.job.state === Job_State.STATE_READY;
       const steady = wentOn(moments);
@@ -191,10 +193,10 @@ describe.skipIf(needs('guest'))('a copy', () => {
         said: reasons.at(-1),
       });
     }
-    expect(right).toBeGreaterThan(0);
-    expect(right / (right + wrong)).toBeGreaterThanOrEqual(0.95);
     const good = errors.filter((error) => error < 1.5).length;
     console.log(`${right} right, ${wrong} wrong; ${good} of ${errors.length} ETAs within a factor of 1.5`);
+    console.log(`${traces.count} traces of the percentage`);
+    expect(right / (right + wrong)).toBeGreaterThanOrEqual(0.95);
     // The machine may be busy with something else at the moment of a look or two.
     expect(errors.length - good).toBeLessThanOrEqual(Math.max(2, errors.length / 10));
   });

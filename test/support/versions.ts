@@ -35,6 +35,8 @@ const SUITES = [
   'guest-load',
   'buffers',
   'end-policy',
+  'throttle',
+  'throttle-facts',
 ] as const;
 const MARKS = { from: '<!-- results -->\n', to: '<!-- end of results -->' };
 

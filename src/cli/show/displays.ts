@@ -1,6 +1,6 @@
 /** Displays for running jobs: bars on a terminal, lines elsewhere; or, for programs, the events themselves. */
 import cliProgress from 'cli-progress';
-import { fromMs, type Job, type JobEvent, JobEvent_Kind, type Retry } from '../../client/index.ts';
+import { Convergence, fromMs, type Job, type JobEvent, JobEvent_Kind, type Retry } from '../../client/index.ts';
 import type { CliRun } from '../run.ts';
 import { amountsOf, diskOf, progressOf, stateOf } from './job.ts';
 import { jsonOfEvent } from './json.ts';
@@ -77,15 +77,22 @@ class Objects extends Quiet {
   }
 }
 
+const NO_END: readonly Convergence[] = [Convergence.CONVERGENCE_STALLED, Convergence.CONVERGENCE_DIVERGING];
+/** Of a terminal that does not say it. */
+const USUAL_COLUMNS = 80;
+
 /** One bar per job, on a terminal. */
 class Bars implements Display {
   readonly progressInterval = fromMs(250);
+  readonly #columns: number;
   readonly #bars: cliProgress.MultiBar;
   readonly #of = new Map<string, cliProgress.SingleBar>();
+  readonly #convergences = new Map<string, Convergence>();
   #width = 0;
   #lost: string | undefined;
 
   constructor({ terminal }: CliRun) {
+    this.#columns = terminal.stderr.columns ?? USUAL_COLUMNS;
     this.#bars = new cliProgress.MultiBar({
       format: '{disk}  {bar} {percent} %  {state}{rest}',
       stream: terminal.stderr,
@@ -112,6 +119,16 @@ class Bars implements Display {
     const bar = this.#of.get(job.id);
     if (bar === undefined) this.#of.set(job.id, this.#bars.create(100, percent, payload));
     else bar.update(percent, payload);
+    this.#explain(disk, job);
+  }
+
+  /** Above the bars, because a bar is cut off at the edge of the terminal; and not again while only its numbers change. */
+  #explain(disk: string, { id, progress }: Job): void {
+    const { convergence = Convergence.CONVERGENCE_UNSPECIFIED, reason = '' } = progress ?? {};
+    if (this.#convergences.get(id) === convergence) return;
+    this.#convergences.set(id, convergence);
+    if (!NO_END.includes(convergence)) return;
+    for (const line of folded(`${disk}  ${visible(reason)}`, this.#columns)) this.#bars.log(`${line}\n`);
   }
 
   lost({ error }: Retry): void {
@@ -122,8 +139,22 @@ class Bars implements Display {
   }
 
   close(): void {
+    // Writes the lines that are still to come.
+    if (this.#of.size > 0) this.#bars.update();
     this.#bars.stop();
   }
+}
+
+/** The text as lines that are shorter than the terminal is wide. */
+function folded(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.pop();
+    const longer = last === undefined ? word : `${last} ${word}`;
+    if (last === undefined || longer.length < columns) lines.push(longer);
+    else lines.push(last, `    ${word}`);
+  }
+  return lines;
 }
 
 function lostInWords(why: string): string {

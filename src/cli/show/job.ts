@@ -40,13 +40,13 @@ export function amountsOf(progress: Progress): string[] {
   return parts;
 }
 
-/** `RUNNING`, `READY, paused: USER`, `RUNNING, guest throttled …`, `RUNNING, space low: 2 GiB needed, 1 GiB free`. */
+/** `RUNNING`, `READY, paused: USER`, `RUNNING, guest throttled to 15 MiB/s`, `RUNNING, space low: 2 GiB needed, 1 GiB free`. */
 export function stateOf(job: Job): string {
   const { state, pauseReason } = job;
   const space = hasEnded(state) ? '' : spaceInWords(job);
   const paused = pauseReason === 0 ? [] : [`paused: ${pauseName(pauseReason)}`];
-  const guest = job.guestThrottle === undefined ? [] : [`guest ${throttleInWords(job)}`];
-  return [stateName(state), ...paused, ...guest, ...(space === '' ? [] : [`space ${space}`])].join(', ');
+  const guest = job.guestThrottle && `guest throttled to ${speed(job.guestThrottle.limitBytesPerSecond)}`;
+  return [stateName(state), ...paused, guest ?? [], space === '' ? [] : `space ${space}`].flat().join(', ');
 }
 
 export function destinationOf(destination: Destination | undefined): string {

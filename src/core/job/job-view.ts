@@ -41,6 +41,7 @@ export interface ShownGate extends PivotGate {
 
 /** A step of the end policy. */
 export type ShownStep = Omit<PolicyStep, 'entry'> & Pick<EntryOf<'policy-step'>, 'revision' | 'time'>;
+
 /** The limit on the guest's writes that is in force. */
 export interface ShownThrottle {
   readonly limitBytesPerSecond: number;

@@ -121,6 +121,8 @@ export interface BlockEntry {
     drv: string;
     file: string;
     ro: boolean;
+    bps_wr: number;
+    group?: string;
     image: { filename: string; format: string; 'virtual-size': number };
   };
 }

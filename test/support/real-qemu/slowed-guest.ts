@@ -18,11 +18,6 @@ const DISK = 1;
 /** The least that a request can name: a link may be much slower on a busy machine. */
 export const FLOOR_BYTES = 64 * 1024;
 
-interface Limits {
-  readonly bps_wr: number;
-  readonly group?: string;
-}
-
 export async function startRig(): Promise<Rig> {
   return await Rig.start({
     disks: [`id=${DISK},fmt=raw,size=${SIZE_MIB}M`],
@@ -32,8 +27,8 @@ export async function startRig(): Promise<Rig> {
   });
 }
 
-export async function limitsIn({ admin, vm }: Rig): Promise<Limits> {
-  return (await admin.block(vm.deviceId(DISK))).inserted as unknown as Limits;
+export async function limitsIn({ admin, vm }: Rig) {
+  return present((await admin.block(vm.deviceId(DISK))).inserted);
 }
 
 /** Nothing limits the guest, and it goes on. */

@@ -12,7 +12,7 @@ const job = Job.fromPartial({
 it('shows a guest that is slowed down, beside the state of the job', () => {
   const words = 'throttled by this job to 15.0 MiB/s since 2026-11-30T18:00:00.000Z';
   expect(throttleInWords(job)).toBe(words);
-  expect(stateOf(job)).toBe(`RUNNING, guest ${words}`);
+  expect(stateOf(job)).toBe('RUNNING, guest throttled to 15.0 MiB/s');
   expect(stateOf({ ...job, guestThrottle: undefined })).toBe('RUNNING');
 });
 

@@ -5,6 +5,8 @@ import { describe, expect, test } from 'vitest';
 import {
   Convergence,
   DestinationContent,
+  EndStep_Kind,
+  EndStepSchema,
   Job_State,
   JobKind,
   JobSchema,
@@ -14,7 +16,17 @@ import {
 import { ErrorInfoSchema } from '../../../generated/es/google/rpc/error_details_pb.js';
 import { adviceOn } from '../../../page/advice.ts';
 import { History } from '../../../page/history.ts';
-import { ago, bytes, duration, percent, rate, spaceInWords, stateWord, throttleInWords } from '../../../page/words.ts';
+import {
+  ago,
+  bytes,
+  duration,
+  percent,
+  rate,
+  spaceInWords,
+  stateWord,
+  stepInWords,
+  throttleInWords,
+} from '../../../page/words.ts';
 
 const KIB = 1024;
 
@@ -28,6 +40,15 @@ test('a guest that is slowed down', () => {
     /^throttled by this job to 15\.0 MiB\/s since /,
   );
   expect(throttleInWords(create(JobSchema, {}))).toBe('');
+});
+
+test.each([
+  [{ kind: EndStep_Kind.LIMIT, bandwidthBytesPerSecond: 3n << 20n }, 'Its speed limit was lifted to 3.00 MiB/s'],
+  [{ kind: EndStep_Kind.BLOCKING }, 'It was switched to write mode BLOCKING'],
+  [{ kind: EndStep_Kind.HOLD }, 'It goes on after its time limit'],
+  [{ kind: EndStep_Kind.PAUSE_GUEST }, 'The guest was paused for the rest'],
+])('a step of an end policy: %o', (step, words) => {
+  expect(stepInWords(create(EndStepSchema, { ...step, reason: 'why' }))).toBe(`${words}, because why`);
 });
 
 describe('numbers', () => {
