@@ -80,7 +80,10 @@ unit: $(INSTALLED) ## run the tests that need no QEMU
 .PHONY: chaos
 chaos: $(INSTALLED) ## kill the service again and again while a guest and its jobs run, and check each result (KILLS=5000 SEED=7)
 	@bash test/support/setup.sh test
-	@CHAOS_KILLS=$(or $(KILLS),2000) $(if $(SEED),CHAOS_SEED=$(SEED)) vitest run --project qemu test/chaos
+	@CHAOS_KILLS=$(or $(KILLS),2000) GATE_ROUNDS=$(or $(GATE_ROUNDS),200) THROTTLE_ROUNDS=$(or $(THROTTLE_ROUNDS),100) \
+		$(if $(SEED),CHAOS_SEED=$(SEED)) vitest run --project qemu test/chaos
+	@# Alone, because a verdict is about the speed of the machine.
+	@VERDICT_ROUNDS=$(or $(VERDICT_ROUNDS),60) vitest run --project qemu test/qemu/verdicts.test.ts
 
 .PHONY: graphs
 graphs: $(INSTALLED) ## move random graphs of disks, and compare each byte (ROUNDS=1000 SEED=7)

@@ -14,7 +14,7 @@ test.skipIf(needs('qemu'))(
     console.log(`gates with seed ${SEED}; CHAOS_SEED=${SEED} makes the same decisions`);
     await using rounds = await GateRounds.start(new Random(SEED));
     for (let round = 0; round < ROUNDS; round += 1) await rounds.round();
-    console.log(rounds.tally, `${rounds.traces.count} traces of the percentage`);
+    console.log(rounds.tally);
     expect(rounds.tally.moved).toBeGreaterThan(0);
     expect(rounds.tally.refusals).toBeGreaterThan(0);
   },

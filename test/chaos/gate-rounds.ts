@@ -9,7 +9,6 @@ import { build } from 'esbuild';
 import { Running } from '../examples/running.ts';
 import { journalEntries, present } from '../support/checks.ts';
 import { ConfigurationFile } from '../support/configuration.ts';
-import { PercentTraces } from '../support/observers/percent-traces.ts';
 import type { Random } from '../support/random.ts';
 import { makeChain, type Qemu, startQemu, testDir } from '../support/real-qemu/qemu.ts';
 import { AS_COMMONJS } from '../support/service/bundle.ts';
@@ -62,7 +61,6 @@ class Move {
 
 export class GateRounds implements AsyncDisposable {
   readonly tally = { kills: 0, refusals: 0, moved: 0, rounds: 0 };
-  readonly traces = new PercentTraces();
   readonly #random: Random;
   readonly #world: World;
   readonly #opened: AsyncDisposableStack;
@@ -155,13 +153,8 @@ export class GateRounds implements AsyncDisposable {
   }
 
   async #meddle(move: Move, signal: AbortSignal): Promise<void> {
-    let [seenBy, wrongIn] = [this.#service, this.traces.begin()];
     for (let word = 0; !signal.aborted; word += 1) {
       move.look();
-      if (seenBy !== this.#service) [seenBy, wrongIn] = [this.#service, this.traces.begin()];
-      const job = move.job === '' ? undefined : await seenBy.getInfo(move.job).catch(() => undefined);
-      const wrong = job === undefined ? '' : wrongIn(job);
-      if (wrong !== '') throw new WrongOutcome(wrong);
       if (move.job !== '') await this.#ask(move.job, word % 2 === 0 ? undefined : { token: this.#oldToken });
       // The guest first: the database names the new path before the pivot, and keeps it afterwards.
       const [guest, recorded] = [await this.#image(), this.#world.configuration.path];

@@ -93,7 +93,7 @@ const OF_ALL: readonly Row[] = [
   [
     'unit/core/job/progress.test.ts',
     'has a percentage from 0 to 100 that never goes back and is 100 exactly when READY',
-    'It never decreases, although end_bytes grows.',
+    'It never decreases, although end_bytes grows, except after a restart of the service.',
     '100 only when READY or COMPLETED.',
   ],
   [

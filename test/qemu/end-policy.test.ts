@@ -63,6 +63,8 @@ async function job(id: string, what: string, is: (job: Job) => boolean): Promise
 
 const isReady = ({ state }: Job) => state === Job_State.STATE_READY;
 
+const willNotEnd = ({ progress }: Job) => progress?.reason.includes('will not end') ?? false;
+
 const stepsOf = ({ endPolicy }: Job) => present(endPolicy).steps.map(({ kind }) => kind);
 
 describe.skipIf(needs('guest'))('a copy that does not end', () => {
@@ -84,12 +86,17 @@ describe.skipIf(needs('guest'))('a copy that does not end', () => {
     await rig[Symbol.asyncDispose]();
   });
 
-  test('a copy of small writes gets a small granularity, and its plan says so', async () => {
-    await write(1, 'mode=rand bs=4 rate=2 batch=16');
+  test('gets a granularity that fits the small writes of its guest, and ends; its plan says so', async () => {
+    await write(1, 'mode=rand bs=4 rate=0.3 batch=16');
     await rig.vm.work(1, 400);
+    await using link = await slowExport(await folder(), 24 * MIB, LINK_BYTES);
+    const usual = await rig.service.startCopy({ disk: disk(1), destination: link.destination });
+    const judged = await job(usual.id, 'a verdict', willNotEnd);
+    expect(judged.progress?.reason).toContain('try a new copy with a granularity of 4 KiB');
+    await rig.service.abort({ job: byId(usual.id), force: true });
     const request = {
       disk: disk(1),
-      destination: fileIn(await folder()),
+      destination: link.destination,
       endPolicy: EndPolicy.fromPartial({ chooseGranularity: true }),
     };
     const { notes, options } = await rig.service.planOf('startCopy', StartCopyRequest.fromPartial(request));
@@ -120,11 +127,7 @@ describe.skipIf(needs('guest'))('a copy that does not end', () => {
     await rig.service.abort({ job: byId(id), force: true });
     const other = await rig.service.startCopy({ ...limited, destination: fileIn(await folder()) });
     await rig.service.setSpeed(other.id, BigInt(3 * MIB + 1));
-    const judged = await job(
-      other.id,
-      'a verdict',
-      ({ progress }) => progress?.reason.includes('will not end') ?? false,
-    );
+    const judged = await job(other.id, 'a verdict', willNotEnd);
     // Two windows later the step would have been taken.
     const at = Number(judged.progress?.sampleTime?.getTime());
     const later = await job(other.id, 'later', ({ progress }) => Number(progress?.sampleTime?.getTime()) > at + 8000);
@@ -161,7 +164,7 @@ describe.skipIf(needs('guest'))('a copy that does not end', () => {
     expect(rig.guestStops()).toBeGreaterThan(stops);
   });
 
-  test('goes on at its deadline with HOLD, and says so', async () => {
+  test('goes on at its deadline with HOLD, says so, and ends in a quieter hour of its guest', async () => {
     await write(SMALL);
     await using link = await slowExport(await folder(), SMALL_BYTES, LINK_BYTES);
     const { id } = await rig.service.startCopy({
@@ -173,8 +176,27 @@ describe.skipIf(needs('guest'))('a copy that does not end', () => {
     const held = await job(id, 'HOLD', (now) => stepsOf(now).length > 0);
     expect(stepsOf(held)).toEqual([EndStep_Kind.KIND_HOLD]);
     expect(held.state).toBe(Job_State.STATE_RUNNING);
+    await rig.vm.command(`set d${SMALL} mode=idle`);
+    expect(stepsOf(await job(id, 'READY', isReady))).toEqual([EndStep_Kind.KIND_HOLD]);
     await rig.service.abort({ job: byId(id), force: true });
   });
+
+  test.each([AtDeadline.AT_DEADLINE_UNSPECIFIED, AtDeadline.AT_DEADLINE_ABORT])(
+    'is cancelled at its deadline with ABORT: %s',
+    async (atDeadline) => {
+      await write(SMALL);
+      await using link = await slowExport(await folder(), SMALL_BYTES, LINK_BYTES);
+      const { id } = await rig.service.startCopy({
+        disk: disk(SMALL),
+        destination: link.destination,
+        timeLimit: SOON,
+        endPolicy: EndPolicy.fromPartial({ atDeadline, patience: SOON }),
+      });
+      const ended = await job(id, 'its end', ({ endTime }) => endTime !== undefined);
+      expect([ended.state, ...stepsOf(ended)]).toEqual([Job_State.STATE_CANCELLED]);
+      expect(ended.error?.message).toContain('time limit');
+    },
+  );
 
   test('has its guest paused at the deadline for a rest that fits, and finishes', async () => {
     await write(SMALL);

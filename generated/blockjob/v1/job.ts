@@ -1208,7 +1208,10 @@ export interface Progress {
    * size. A shallow copy and an active commit count the data of the top image.
    */
   endBytes: bigint;
-  /** The part that is done, 0 to 100. It never decreases, although end_bytes grows. 100 only when READY or COMPLETED. */
+  /**
+   * The part that is done, 0 to 100. It never decreases, although end_bytes grows, except after a restart of the service.
+   * 100 only when READY or COMPLETED.
+   */
   percent: number;
   /**
    * The bytes that still have to be copied, including dirty ones. After READY: the guest's writes that the destination

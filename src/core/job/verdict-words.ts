@@ -53,7 +53,7 @@ function adviceOn(verdict: EndVerdict): string {
   const finest = guestBytesPerSecond * Math.max(1, FINEST_BYTES / Math.max(1, guestWriteBytes));
   if (verdict.granularityBytes > FINEST_BYTES && finest < bytesPerSecond * ENOUGH)
     return `a new copy with a granularity of ${sizeInWords(FINEST_BYTES)}, which makes ${rate(finest)} of it`;
-  return 'a faster destination, write mode BLOCKING, an end policy that switches to it, or a quieter hour of the guest';
+  return 'a faster destination, write mode BLOCKING, an end policy that switches to it or slows the guest down, or a quieter hour of the guest';
 }
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];

@@ -658,7 +658,8 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
   endBytes: bigint;
 
   /**
-   * The part that is done, 0 to 100. It never decreases, although end_bytes grows. 100 only when READY or COMPLETED.
+   * The part that is done, 0 to 100. It never decreases, although end_bytes grows, except after a restart of the service.
+   * 100 only when READY or COMPLETED.
    *
    * @generated from field: double percent = 3;
    */

@@ -28,12 +28,12 @@ it.each<[string, Partial<EndVerdict>, string]>([
   [
     'large writes: it does not',
     { guestBytesPerSecond: 32 * MIB, guestWriteBytes: 64 * KIB },
-    'will not end at this rate: the guest writes 32.0 MiB/s in blocks of 64 KiB, and 20.0 MiB/s are copied; about 96.0 MiB always remain; try a faster destination, write mode BLOCKING, an end policy that switches to it, or a quieter hour of the guest',
+    'will not end at this rate: the guest writes 32.0 MiB/s in blocks of 64 KiB, and 20.0 MiB/s are copied; about 96.0 MiB always remain; try a faster destination, write mode BLOCKING, an end policy that switches to it or slows the guest down, or a quieter hour of the guest',
   ],
   [
     'so many small writes that it would still not end: it does not',
     { bytesPerSecond: 2 * MIB },
-    'will not end at this rate: the guest writes 2.0 MiB/s in blocks of 4 KiB, which dirty 32.0 MiB/s in units of 64 KiB, and 2.0 MiB/s are copied; about 96.0 MiB always remain; try a faster destination, write mode BLOCKING, an end policy that switches to it, or a quieter hour of the guest',
+    'will not end at this rate: the guest writes 2.0 MiB/s in blocks of 4 KiB, which dirty 32.0 MiB/s in units of 64 KiB, and 2.0 MiB/s are copied; about 96.0 MiB always remain; try a faster destination, write mode BLOCKING, an end policy that switches to it or slows the guest down, or a quieter hour of the guest',
   ],
   [
     'its own limit',
