@@ -9,6 +9,8 @@ import type { Meddling, Plan } from './plan.ts';
 import { BOUND_MS, type Waits } from './waits.ts';
 import { WrongOutcome } from './wrong.ts';
 
+/** A job whose storage is slow does not stand still for as long. */
+const STILL_MS = 2000;
 /** The same moment, with a margin for a busy machine. */
 const INSTANT_MS = 2000;
 
@@ -65,14 +67,36 @@ export class Meddler {
   async #pause(forMs: number): Promise<void> {
     const stopped = await this.#formats.apart(async () => {
       if (this.#troubles > 0) return false;
-      await this.#admin.execute('stop');
-      return true;
+      return await this.#stop();
     });
     if (!stopped) return;
     await sleep(forMs);
     // Also if the service has resumed it meanwhile, which the service cannot know to be wrong.
     await this.#admin.execute('cont');
     this.#continuedMs = Date.now();
+  }
+
+  /** As docs/pauses.md asks for: the block jobs stand still meanwhile, because QEMU aborts if one pivots in a `stop`. */
+  async #stop(): Promise<boolean> {
+    const asked = new Set<string>();
+    try {
+      const by = Date.now() + STILL_MS;
+      for (;;) {
+        const jobs = await this.#admin.execute<readonly { id: string; status: string }[]>('query-jobs');
+        const moving = jobs.filter(({ status }) => ['created', 'running', 'ready', 'aborting'].includes(status));
+        if (moving.length === 0) break;
+        if (Date.now() > by) return false;
+        for (const { id } of moving.filter((job) => !asked.has(job.id))) {
+          asked.add(id);
+          await quietly(this.#admin.execute('job-pause', { id }));
+        }
+        await sleep(5);
+      }
+      await this.#admin.execute('stop');
+      return true;
+    } finally {
+      for (const id of asked) await quietly(this.#admin.execute('job-resume', { id }));
+    }
   }
 
   async #toJob(id: string, what: Exclude<Meddling, 'freeze' | 'stop'>, forMs: number): Promise<void> {
