@@ -147,13 +147,14 @@ function helpOf(random: Random, place: Place): Help {
   const { AT_DEADLINE_ABORT: ABORT, AT_DEADLINE_HOLD: HOLD_ON, AT_DEADLINE_PAUSE_GUEST: PAUSE } = AtDeadline;
   const timeLimitMs = isSlow || random.chance(0.5) ? undefined : 1000 + random.below(SOON_MS);
   const atDeadline = timeLimitMs === undefined ? ABORT : random.of([ABORT, HOLD_ON, PAUSE]);
+  const isLifted = random.chance(0.4);
   const maxDuration = fromMs(random.chance(0.5) ? 1000 + random.below(SOON_MS) : 600_000);
   const endPolicy = {
     patience: fromMs(1000),
-    bandwidthCeilingBytesPerSecond: random.chance(0.5) ? FAST : 0n,
+    bandwidthCeilingBytesPerSecond: isLifted ? FAST : 0n,
     atDeadline,
     ...(atDeadline === PAUSE && { maxGuestPause: fromMs(random.of([500, 2000])) }),
-    ...(random.chance(0.7) && { guestThrottle: { floorBytesPerSecond: FLOOR, maxDuration } }),
+    ...((!isLifted || random.chance(0.5)) && { guestThrottle: { floorBytesPerSecond: FLOOR, maxDuration } }),
   };
   return { endPolicy, timeLimitMs, isSlow };
 }
