@@ -60,7 +60,7 @@ export const END_POLICY: readonly Row[] = [
   ['unit/core/plans/granularity.test.ts', 'of almost 32 KiB', 'Chooses granularity_bytes before the start'],
   [
     'qemu/end-policy.test.ts',
-    'a copy of small writes gets a small granularity, and its plan says so',
+    'gets a granularity that fits the small writes of its guest, and ends; its plan says so',
     'Plan.notes and JobOptions.granularity_bytes have the result.',
   ],
   ['unit/grpc/remote.test.ts', 'a job that is %s is the same message', 'Absent if the job has none.'],
