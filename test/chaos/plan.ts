@@ -82,7 +82,7 @@ export function planOf(random: Random, situation: Situation): Plan {
     what,
     place,
     help,
-    // Where there is not enough space, a start without it is refused.
+    // A start without it is refused if there is not enough space.
     overcommit: random.chance(0.5),
     format: place === 'nbd' || (what === 'copy' && random.chance(0.4)) ? 'raw' : 'qcow2',
     onReady: what.includes('copy') ? onReady : HOLD,

@@ -78,7 +78,7 @@ class Objects extends Quiet {
 }
 
 const NO_END: readonly Convergence[] = [Convergence.CONVERGENCE_STALLED, Convergence.CONVERGENCE_DIVERGING];
-/** Of a terminal that does not say it. */
+/** The width of a terminal that does not report its own. */
 const USUAL_COLUMNS = 80;
 
 /** One bar per job, on a terminal. */
