@@ -51,6 +51,16 @@ class Move {
     this.job ||= line?.slice('job '.length) ?? '';
   }
 
+  /** An owner that is killed after its end begins another move, which fails: the destination is there. */
+  get isSecond(): boolean {
+    return this.owner.lines.some((line) => line.includes('DESTINATION_EXISTS'));
+  }
+
+  async startAgain(): Promise<number | null> {
+    this.owner = this.#start();
+    return await this.owner.ended;
+  }
+
   async killOwner(): Promise<void> {
     this.owner[Symbol.dispose]();
     await this.owner.ended;
@@ -114,8 +124,10 @@ export class GateRounds implements AsyncDisposable {
     for (let kills = this.#random.below(4); kills > 0; kills -= 1) await this.#kill(move);
     move.look();
     if (this.#random.chance(0.2) && move.job !== '') await this.#cancel(move);
-    const code = await move.owner.ended;
+    let code = await move.owner.ended;
     move.look();
+    // The answer to its second start was lost: it is not sure, and has to be started again.
+    if (move.isSecond && this.#world.configuration.moves > 0) code = await move.startAgain();
     stop.abort();
     await meanwhile;
     await this.#judge(move, code);
@@ -181,7 +193,7 @@ export class GateRounds implements AsyncDisposable {
 
   async #judge(move: Move, code: number | null): Promise<void> {
     const { dir, configuration } = this.#world;
-    const { owner, source, destination, isCancelled } = move;
+    const { owner, source, destination, isCancelled, isSecond } = move;
     const [now, job] = [await this.#image(), present(move.job)];
     const { revision, pivotGate, outcome } = await this.#service.getInfo(job);
     const entries = await journalEntries(join(dir, 'state'), job, revision);
@@ -189,8 +201,6 @@ export class GateRounds implements AsyncDisposable {
     const pivots = of('pivot-requested');
     const tokens = [...of('config-recorded'), ...pivots].flatMap((one) => ('token' in one ? one.token : []));
     const back = outcome?.setConfigBackTo ?? '';
-    // An owner that is killed after its end begins another move, which fails: the destination is there.
-    const isSecond = owner.lines.some((line) => line.includes('DESTINATION_EXISTS'));
     const wrong = Object.entries({
       'the database names another image than the guest has': configuration.path !== now,
       'the owner has an unfinished move': configuration.moves > 0,
