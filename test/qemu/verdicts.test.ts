@@ -57,6 +57,8 @@ const OTHERS: readonly Combination[] = (Object.keys(WRITERS) as (keyof typeof WR
 
 interface Moment {
   readonly atMs: number;
+  /** When QEMU was asked. */
+  readonly sampledMs: number;
   readonly job: Job;
   /** The guest's operations so far. */
   readonly operations: number;
@@ -75,7 +77,8 @@ async function burst(rig: Rig, signal: AbortSignal): Promise<void> {
 
 /** A copy as a client sees it, until it is READY or the wait is over. */
 async function recorded(rig: Rig, { writer, granularityKib, isLocal }: Combination, round: number): Promise<Moment[]> {
-  await rig.vm.command(`set d1 ${WRITERS[writer]} batch=16`);
+  // Small batches: the rate is the same at each moment, except in bursts.
+  await rig.vm.command(`set d1 ${WRITERS[writer]} batch=4`);
   const folder = join(rig.folder, `round${round}`);
   await mkdir(folder);
   await using link = await slowExport(folder, DISK_BYTES, LINK_BYTES);
@@ -83,14 +86,15 @@ async function recorded(rig: Rig, { writer, granularityKib, isLocal }: Combinati
   const disk = { domain: 'web1', disk: rig.vm.deviceId(1) };
   const destination = isLocal ? file : link.destination;
   const { id } = await rig.service.startCopy({ disk, destination, granularityBytes: BigInt(granularityKib * 1024) });
-  const began = performance.now();
+  const [began, beganAt] = [performance.now(), Date.now()];
   const stop = new AbortController();
   const bursts = writer === 'bursts' ? burst(rig, stop.signal) : undefined;
   const moments: Moment[] = [];
   for (;;) {
     const job = await rig.service.getInfo(id);
     const atMs = performance.now() - began;
-    moments.push({ atMs, job, operations: rig.vm.acknowledged(1) });
+    const sampledMs = (job.progress?.sampleTime?.getTime() ?? beganAt) - beganAt;
+    moments.push({ atMs, sampledMs, job, operations: rig.vm.acknowledged(1) });
     const { currentBytes = 0n } = job.progress ?? {};
     if (job.state === Job_State.STATE_READY || currentBytes > OFTEN * DISK_BYTES) break;
     await sleep(500);
@@ -142,11 +146,11 @@ function judged(moments: readonly Moment[], isEnd: boolean): boolean | undefined
   return verdict === undefined ? undefined : verdict === isEnd;
 }
 
-/** How wrong the ETAs of the second half were: 1 is right. */
+/** How wrong the ETAs of the second half were: 1 is right. An ETA counts from its sample. */
 function errorsOf(moments: readonly Moment[], endMs: number): readonly number[] {
-  return moments.flatMap(({ atMs, job }) => {
-    const [leftMs, etaMs] = [endMs - atMs, toMs(job.progress?.eta)];
-    if (leftMs > atMs || leftMs < LEAST_LEFT_MS || etaMs === undefined) return [];
+  return moments.flatMap(({ sampledMs, job }) => {
+    const [leftMs, etaMs] = [endMs - sampledMs, toMs(job.progress?.eta)];
+    if (leftMs > sampledMs || leftMs < LEAST_LEFT_MS || etaMs === undefined) return [];
     return [Math.max(etaMs / leftMs, leftMs / Math.max(1, etaMs))];
   });
 }
