@@ -7,7 +7,8 @@ import { CommitFlag } from '../../generated/blockjob/v1/block_job_service.ts';
 import { DestinationContent, Job_State } from '../../generated/blockjob/v1/job.ts';
 import { FIRST_NAMESPACE } from '../../src/agent/host/sight.ts';
 import { encodeLine } from '../../src/agent/journal/journal.ts';
-import type { EntryBody, JournalEntry, QemuProcess } from '../../src/core/job/journal-entry.ts';
+import type { EntryBody, JournalEntry } from '../../src/core/job/journal-entry.ts';
+import type { QemuProcess } from '../../src/core/job/qemu-identity.ts';
 import { eventually, graphOf, monitorIn, present } from '../support/checks.ts';
 import { needs } from '../support/means.ts';
 import { type Machine, Site } from '../support/real-qemu/bench-qemu.ts';
@@ -80,6 +81,31 @@ async function completedByAnother(admin: Admin, id: string): Promise<void> {
   await eventually('the commit concludes', async () =>
     (await graphOf(admin)).jobs.includes(`${id} commit concluded`) ? true : undefined,
   );
+}
+
+/** Another client does the last step of a commit of lower images, and dismisses the job. */
+async function finishedByAnother(admin: Admin, id: string): Promise<void> {
+  const until = async (status: string) =>
+    await eventually(`the commit is ${status}`, async () =>
+      (await graphOf(admin)).jobs.includes(`${id} commit ${status}`) ? true : undefined,
+    );
+  await until('pending');
+  await admin.execute('job-finalize', { id });
+  await until('concluded');
+  await admin.execute('job-dismiss', { id });
+}
+
+/** Another client completes an active commit, and dismisses it, before a service begins that sees no process. */
+async function dismissedBetween(site: Site, machine: Machine, journal: (path: string) => Promise<void>) {
+  const { admin } = machine.qemu;
+  const id = await readyCommit(site, machine);
+  await site.restart('SIGKILL', machine.disk.domain, async () => {
+    await completedByAnother(admin, id);
+    await admin.execute('job-dismiss', { id });
+    await journal(join(site.stateFolder, 'jobs', `${id}.jsonl`));
+    await seeAs(PID_NAMESPACE, site, machine);
+  });
+  return await site.ended(await site.service.getInfo(id));
 }
 
 describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again where it has', () => {
@@ -159,18 +185,64 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
     expect(nodes.filter((node) => machine.chain.slice(1).some(({ path }) => node.endsWith(path)))).toEqual([]);
   });
 
-  test(`${PID_NAMESPACE.name}: claims nothing about a commit that another client has completed, and dismissed`, async () => {
+  // It recorded no process. A service that sees everything learns nothing from that; one like it sees no more.
+  test.each([
+    ['one that sees all', undefined],
+    ['another one', PID_NAMESPACE],
+  ] as const)(
+    `${PID_NAMESPACE.name}, followed by %s: ends a commit that another client has finished and dismissed`,
+    async (_by, next) => {
+      await using site = await Site.open();
+      await using machine = await site.machine();
+      const { admin } = machine.qemu;
+      const { disk, chain } = machine;
+      await site.restart('SIGKILL', disk.domain, async () => await seeAs(PID_NAMESPACE, site, machine));
+      const [base, committed] = [present(chain[0]).path, present(chain[1]).path];
+      const { id } = await site.service.commit({ disk, top: committed, base, flags: [], bandwidth: 1n });
+      await site.restart('SIGKILL', disk.domain, async () => {
+        await admin.execute('block-job-set-speed', { device: id, speed: 0 });
+        await finishedByAnother(admin, id);
+        if (next === undefined) delete site.under;
+      });
+      const job = await site.ended(await site.service.getInfo(id));
+      expect(job).toMatchObject({ state: Job_State.STATE_COMPLETED, outcome: { guestWritesTo: machine.top.path } });
+      expect(job.outcome?.evidence.map(({ text }) => text)).not.toContain(
+        'the QEMU process that ran the job has ended',
+      );
+      const { nodes } = await graphOf(admin);
+      expect(nodes.filter((node) => node.endsWith(committed))).toEqual([]);
+    },
+  );
+
+  test(`${PID_NAMESPACE.name}: knows the QEMU of a commit that another client has completed, and dismissed, by its monitor`, async () => {
     await using site = await Site.open();
     await using machine = await site.machine();
-    const { admin } = machine.qemu;
-    const [base] = machine.chain;
-    const id = await readyCommit(site, machine);
-    await site.restart('SIGKILL', machine.disk.domain, async () => {
-      await completedByAnother(admin, id);
-      await admin.execute('job-dismiss', { id });
-      await seeAs(PID_NAMESPACE, site, machine);
+    const [base, ...above] = machine.chain.map(({ path }) => path);
+    const job = await dismissedBetween(site, machine, async () => await Promise.resolve());
+    expect(job).toMatchObject({
+      state: Job_State.STATE_COMPLETED,
+      outcome: { guestWritesTo: base, nextStartPath: base },
     });
-    const job = await site.ended(await site.service.getInfo(id));
+    expect(job.outcome?.safeToDelete.map(({ path }) => path).toSorted()).toEqual(above.toSorted());
+    const { nodes } = await graphOf(machine.qemu.admin);
+    expect(nodes.filter((node) => above.some((path) => node.endsWith(path)))).toEqual([]);
+  });
+
+  test(`${PID_NAMESPACE.name}: claims nothing about such a commit if an older journal does not describe the monitor`, async () => {
+    await using site = await Site.open();
+    await using machine = await site.machine();
+    const [base] = machine.chain;
+    const job = await dismissedBetween(site, machine, async (journal) => {
+      const entries = await entriesOf(journal);
+      await write(
+        journal,
+        entries.map((entry) => {
+          if (entry.entry !== 'accepted') return entry;
+          const { monitor: _monitor, ...older } = entry;
+          return older;
+        }),
+      );
+    });
     // The guest is on the base: the image above it does not match any point in time of the disk, and must not be
     // started.
     expect(job).toMatchObject({
@@ -178,6 +250,28 @@ describe.skipIf(needs('qemu') || !canSeeLess())('a service that is started again
       outcome: { guestWritesTo: base?.path, nextStartPath: base?.path, safeToDelete: [] },
     });
     expect(job.outcome?.evidence.map(({ text }) => text)).not.toContain('the QEMU process that ran the job has ended');
+  });
+
+  test(`${PID_NAMESPACE.name}: takes a QEMU that was started again on the base for another one, though all its names are the same`, async () => {
+    await using site = await Site.open();
+    await using machine = await site.machine();
+    const { name, uuid, admin } = machine.qemu;
+    const [base] = machine.chain;
+    const on = { id: 'disk0', bus: 'virtio-blk', chain: [present(base)] } as const;
+    const extraArgs = monitorIn(site.sockets, machine.disk.domain);
+    await using held = new AsyncDisposableStack();
+    const id = await readyCommit(site, machine);
+    await site.restart('SIGKILL', machine.disk.domain, async () => {
+      await completedByAnother(admin, id);
+      process.kill(machine.qemu.pid, 'SIGKILL');
+      await machine.qemu.exited;
+      held.use(await startQemu({ style: 'blockdev', name, uuid, disks: [on], extraArgs }));
+      await seeAs(PID_NAMESPACE, site, machine);
+    });
+    expect(await site.ended(await site.service.getInfo(id))).toMatchObject({
+      state: Job_State.STATE_UNRESOLVED,
+      outcome: { safeToDelete: [] },
+    });
   });
 
   test(`${PID_NAMESPACE.name}: undoes a start of which QEMU has nothing, and does not say that QEMU has ended`, async () => {

@@ -272,6 +272,7 @@ describe('the sources', () => {
     'src/agent/host/proc.ts': '/proc',
     'src/agent/host/sight.ts': '/proc',
     'src/agent/files/place.ts': '/sys',
+    'src/agent/qemu/qemu-monitor.ts': 'QMP sockets, with a limit',
     'src/agent/qemu/socket-folder.ts': 'the folders of QMP sockets',
   };
 

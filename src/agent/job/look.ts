@@ -6,14 +6,16 @@ import type { HeaderOnDisk } from '../../core/job/handover.ts';
 import { handoverOf } from '../../core/job/handover-of.ts';
 import type { Job } from '../../core/job/job.ts';
 import { imageWritten } from '../../core/job/job-facts.ts';
-import type { DeviceOn, QemuProcess } from '../../core/job/journal-entry.ts';
+import type { Accepted, DeviceOn } from '../../core/job/journal-entry.ts';
 import { isOfJob } from '../../core/job/names.ts';
+import type { QemuProcess } from '../../core/job/qemu-identity.ts';
 import type { Seen } from '../../core/moves/moves.ts';
 import { isLive } from '../../core/qemu/guest-state.ts';
 import type { QemuBlockJob } from '../../core/qemu/replies.ts';
 import { timestamp } from '../../lib/clock.ts';
 import type { StableStorage } from '../files/stable-storage.ts';
 import { isUnreachable, qemuFailure } from '../qemu/failures.ts';
+import { isSameMonitor } from '../qemu/qemu-monitor.ts';
 import { compareProcesses, processPresence } from '../qemu/qemu-process.ts';
 import type { VirtualMachine } from '../qemu/virtual-machine.ts';
 import { type Guest, guestOf } from './migration.ts';
@@ -69,7 +71,7 @@ async function ask(job: Job, machine: VirtualMachine, looker: Looker): Promise<S
   const blockJob = blockJobs.find((one) => one.id === accepted.job);
   const found = listed ?? (accepted.kind === 'PULL' ? await endedPull(job, machine) : undefined);
   const process = machine.identity?.facts?.process;
-  const isKnown = await isIts(machine, accepted.job, looker);
+  const isKnown = await isIts(machine, accepted, looker);
   if (!isKnown) {
     const is = await whatElse(job, machine, looker, { isDone: found !== undefined, guest });
     if (is !== 'UP') return is === 'ENDED' ? await whatIsLeft(job, looker, undefined) : { qemu: is };
@@ -111,12 +113,14 @@ function mayRun(runState: string, isHeld: boolean): boolean {
 
 /**
  * Whether this QEMU runs the job, or ran it: it has the job, or a node of the job, or is the process that was seen with
- * it. The ids of jobs are random, so /proc need not agree.
+ * it, or the one at the monitor of its begin. The ids of jobs are random, so /proc need not agree. A commit leaves only
+ * nodes with names of the VM's own, which another QEMU of the VM may have as well.
  */
-async function isIts(machine: VirtualMachine, job: string, { processes }: Looker): Promise<boolean> {
+async function isIts(machine: VirtualMachine, { job, monitor }: Accepted, { processes }: Looker): Promise<boolean> {
   if (machine.has(job)) return true;
-  const process = machine.identity?.facts?.process;
-  const isSame = processes.some((one) => compareProcesses(one, process) === 'SAME');
+  const { facts, monitor: shown } = machine.identity ?? {};
+  const compared = new Set(processes.map((one) => compareProcesses(one, facts?.process)));
+  const isSame = compared.has('SAME') || (!compared.has('OTHER') && isSameMonitor(monitor, shown));
   const hasNode = async () => [...(await machine.graph()).nodes.keys()].some((node) => isOfJob(node, job));
   if (!isSame && !(await hasNode())) return false;
   // From now on it is known, for as long as the connection lasts.

@@ -7,7 +7,7 @@ import { constants } from 'node:fs';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Hold } from '../../core/job/guest-hold.ts';
-import type { QemuProcess } from '../../core/job/journal-entry.ts';
+import type { QemuProcess } from '../../core/job/qemu-identity.ts';
 import { isOwn } from '../host/own-files.ts';
 import { PLAIN, syncFolder } from './journal.ts';
 

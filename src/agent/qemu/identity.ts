@@ -1,7 +1,9 @@
 /** The VM behind a QMP socket, and its jobs of ours: the first questions over each new connection. */
+import type { QemuMonitor } from '../../core/job/qemu-identity.ts';
 import { type QemuJob, readCpuThreads, readJobs, readName, readUuid } from '../../core/qemu/replies.ts';
 import { Disconnected, Refused } from '../../qmp/errors.ts';
 import type { Monitor } from '../../qmp/monitor.ts';
+import { monitorAt } from './qemu-monitor.ts';
 import { findListener, hasThread, type ProcessFacts } from './qemu-process.ts';
 
 /** The identity that a QEMU has sent over the present connection. */
@@ -11,6 +13,8 @@ export interface Identity {
   readonly qemuVersion: string;
   /** Undefined if /proc does not show the process of the socket. */
   readonly facts: ProcessFacts | undefined;
+  /** Undefined if it has no CPU yet, or the file of its socket may be an earlier one. */
+  readonly monitor: QemuMonitor | undefined;
   /** The process is QEMU itself, and does not only forward its monitor: one of its threads runs a virtual CPU. */
   readonly isItself: boolean;
   /** The number of the connection; a new one may lead to another QEMU. */
@@ -34,11 +38,20 @@ export async function identifyMachine(
   ]);
   const [thread] = threads;
   const isItself = facts !== undefined && thread !== undefined && (await hasThread(facts.process.pid, thread));
+  const shown = thread === undefined ? undefined : await monitorAt(socketPath, thread);
   const { qemu, package: packageName } = state.greeting.version;
   const number = `${qemu.major}.${qemu.minor}.${qemu.micro}`;
   const qemuVersion = packageName === '' ? number : `${number} (${packageName})`;
   return {
-    identity: { name: short(readName(name)), uuid: short(readUuid(uuid)), qemuVersion, facts, isItself, generation },
+    identity: {
+      name: short(readName(name)),
+      uuid: short(readUuid(uuid)),
+      qemuVersion,
+      facts,
+      monitor: shown,
+      isItself,
+      generation,
+    },
     jobs: readJobs(jobs),
   };
 }

@@ -4,7 +4,7 @@
  */
 import { readdir, readFile, realpath } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
-import type { QemuProcess } from '../../core/job/journal-entry.ts';
+import type { QemuProcess } from '../../core/job/qemu-identity.ts';
 import type { FileOwner } from '../../core/job/step.ts';
 import { Rounds } from '../../lib/rounds.ts';
 import { inTime } from '../../lib/timer.ts';

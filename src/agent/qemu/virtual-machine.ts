@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import type { BlockGraph } from '../../core/disk/chain.ts';
 import { BlockJobError, fail } from '../../core/errors.ts';
-import type { QemuProcess } from '../../core/job/journal-entry.ts';
+import type { QemuProcess } from '../../core/job/qemu-identity.ts';
 import { type QemuBlockDevice, readBlockDevices } from '../../core/qemu/block-replies.ts';
 import type { GuestCommand, QmpCommand } from '../../core/qemu/commands.ts';
 import { type QemuBlockJob, type QemuJob, readBlockJobs, readJobs, readRunState } from '../../core/qemu/replies.ts';

@@ -102,6 +102,7 @@ export function describeSite(
     domain: machine.name,
     domainUuid: identity.uuid,
     process: identity.facts?.process,
+    ...(identity.monitor && { monitor: identity.monitor }),
     disk: disk.id,
     qdev: disk.qdev,
     source: imageNode(active),

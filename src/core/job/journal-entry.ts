@@ -11,6 +11,7 @@ import type { Handover, HeaderOnDisk } from './handover.ts';
 import type { Labelled } from './labels.ts';
 import type { Outcome } from './outcome.ts';
 import type { ChosenGranularity, ModeTold, PolicyStep } from './policy-step.ts';
+import type { QemuMonitor, QemuProcess } from './qemu-identity.ts';
 import type { SpaceEstimate, SpaceTold } from './space-told.ts';
 import type { CommittedFile, KnownFile, MadeFile, Plan } from './step.ts';
 import type { ThrottleTold } from './throttle-told.ts';
@@ -46,8 +47,6 @@ export interface QemuProcess {
   readonly bootId?: string;
   /** The namespace of the pid, as `pid:[4026531836]`; undefined as above. */
   readonly pidNamespace?: string;
-}
-
 /** The first entry: the job exists once it is on disk. */
 export interface Accepted extends Labelled {
   readonly entry: 'accepted';
@@ -59,6 +58,8 @@ export interface Accepted extends Labelled {
   readonly domain: string;
   readonly domainUuid: string | undefined;
   readonly process: QemuProcess | undefined;
+  /** Undefined if it does not show one, or in older journals. */
+  readonly monitor?: QemuMonitor;
   /** The disk's qdev id, and the name of its device in query-block. */
   readonly disk: string;
   readonly qdev: string;

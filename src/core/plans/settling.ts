@@ -66,9 +66,12 @@ function isCopied(job: ConcludedJob): job is ConcludedJob & { accepted: { destin
   return isHere && qemuError === undefined && (how === 'CONCLUDED' || deviceOn === 'DESTINATION');
 }
 
-/** Whether the job succeeded for QEMU: the nodes that it no longer uses can be closed, whatever is proved of the disk. */
+/**
+ * Whether the job succeeded for QEMU: the nodes that it no longer uses can be closed, whatever is proved of the disk.
+ * If another client has dismissed it, the header on disk shows its success.
+ */
 function isDone(job: ConcludedJob): boolean {
-  return job.accepted.destination === undefined ? isProved(job) : hasSucceeded(job);
+  return hasSucceeded(job) || (job.accepted.destination === undefined && isProved(job));
 }
 
 /** Whether success was seen, without an error: enough to delete files whose deletion was requested. */

@@ -10,7 +10,8 @@ import type { VirtualMachine } from '../../../../src/agent/qemu/virtual-machine.
 import { BlockJobError, failure } from '../../../../src/core/errors.ts';
 import { FREE } from '../../../../src/core/job/guest-hold.ts';
 import type { JobState } from '../../../../src/core/job/job.ts';
-import type { EntryBody, QemuProcess } from '../../../../src/core/job/journal-entry.ts';
+import type { EntryBody } from '../../../../src/core/job/journal-entry.ts';
+import type { QemuProcess } from '../../../../src/core/job/qemu-identity.ts';
 import type { GuestCommand, QmpCommand } from '../../../../src/core/qemu/commands.ts';
 import type { QemuJob, QemuJobStatus } from '../../../../src/core/qemu/replies.ts';
 import { Wake } from '../../../../src/lib/wake.ts';

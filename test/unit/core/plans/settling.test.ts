@@ -97,6 +97,25 @@ describe('the plan that settles a job', () => {
     ]);
   });
 
+  it('closes the nodes of a commit that QEMU reports as done, or whose header shows it though QEMU has forgotten it', () => {
+    const before = [RUNNING, DATA_FLUSHED, HEADER_FLUSHED];
+    const closes = (how: Concluded['how'], header: Partial<Concluded>, flushed = before) => {
+      const end = { ...concluded(how, 'SOURCE', undefined), ...header };
+      const job = concludedJob(
+        jobWith({ ...COMMIT, unused: { afterSuccess: ['mid'], otherwise: [] } }, ...flushed, end),
+      );
+      return planSettling(job).some(({ name }) => name === 'close-mid');
+    };
+    const NEW = { header: { is: 'NEW' } } as const;
+    const OLD = { header: { is: 'OLD', backingFile: '/vm/mid' } } as const;
+    for (const header of [{}, OLD, NEW]) expect(closes('CONCLUDED', header)).toBe(true);
+    for (const header of [{}, OLD]) expect(closes('VANISHED', header)).toBe(false);
+    expect(closes('VANISHED', NEW)).toBe(true);
+    // An unflushed header proves nothing.
+    expect(closes('VANISHED', NEW, [RUNNING])).toBe(false);
+    for (const how of ['QEMU_ENDED', 'GIVEN_UP'] as const) expect(closes(how, NEW)).toBe(false);
+  });
+
   it('is undefined while the job has not concluded', () => {
     expect(() => planSettling(concludedJob(jobOf(RUNNING, READY)))).toThrow(IllegalTransition);
   });
