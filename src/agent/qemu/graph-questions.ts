@@ -1,5 +1,6 @@
 /** The questions to a QEMU about its block graph, and their answers. */
 import { type BlockGraph, readBlockGraph } from '../../core/disk/chain.ts';
+import { withLostFilters } from '../../core/disk/lost-filters.ts';
 import { type QemuNode, readBlockDevices, readGraph, readNodes } from '../../core/qemu/block-replies.ts';
 import type { QmpCommand } from '../../core/qemu/commands.ts';
 import { type QemuFdset, readFdsets } from '../../core/qemu/replies.ts';
@@ -32,7 +33,7 @@ export async function graphFrom(
   const absolute = absoluteIn(folder);
   const sets = await namesOfFdsets(found, machine);
   const pathOf = (file: string) => sets.get(file) ?? absolute(file);
-  return readBlockGraph(readBlockDevices(devices), found, readGraph(graph), pathOf);
+  return withLostFilters(readBlockGraph(readBlockDevices(devices), found, readGraph(graph), pathOf));
 }
 
 /** A file that QEMU received as descriptors. Its name means nothing outside. */

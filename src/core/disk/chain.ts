@@ -27,6 +27,8 @@ export interface Image extends Omit<QemuNode, 'name' | 'driver' | 'file' | 'cach
   readonly filters: readonly string[];
   /** Whether it shows only a part of its file: raw with offset or size, or an image inside such a part. */
   readonly isPart: boolean;
+  /** The filter of an ended copy right above it that nothing uses; undefined if there is none. */
+  readonly lostFilter?: string;
 }
 
 /** A guest-visible block device. */

@@ -35,8 +35,11 @@ const NOT_SHALLOW =
 /** Refused in each role, so that no other request would succeed. */
 const KNOWN_ALONE = 'use only formats and node drivers that this service knows (docs/disks.md)';
 
+const NOT_IN_THIS_QEMU = 'move the disk after the VM has been started again, or has migrated to another QEMU';
+
 function wayOutOf(kind: KindName, role: Role, operation: ChainOperation): string {
   if (kind === 'UNKNOWN') return KNOWN_ALONE;
+  if (kind === 'LOST_COUNT') return NOT_IN_THIS_QEMU;
   return operation === 'COPY' && role === 'NAMED' ? NOT_SHALLOW : WAY_OUT[operation];
 }
 

@@ -69,6 +69,11 @@ export const KINDS = {
       READ: carried('without the filter'),
     },
   },
+  LOST_COUNT: {
+    title: 'right below the filter of a copy that has ended: QEMU 7.2 has lost count of the users of this image',
+    of: ({ lostFilter }) => lostFilter && `is below node ${lostFilter}, the filter of a copy that has ended`,
+    fates: inEachRole(refused('QEMU has lost count of its users, and would abort')),
+  },
   LAYERED: {
     title: 'on a throttle, copy-on-read, preallocate, compress or blkdebug node',
     of: ({ layers }) => layers.find((driver) => FILTERS.has(driver)) && 'is on a filter node',

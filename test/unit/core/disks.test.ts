@@ -23,6 +23,7 @@ const ROWS: Readonly<
     'READ FILLED RELINKED CUT NAMED LEFT DELETED',
   ],
   FILTERED: [[{ filters: ['throttle'] }], 'FILLED RELINKED CUT NAMED LEFT DELETED'],
+  LOST_COUNT: [[{ lostFilter: '#block123' }], 'READ FILLED RELINKED CUT NAMED LEFT DELETED'],
   LAYERED: [[{ layers: ['throttle'], storage: file }], ''],
   NAMELESS: [[{ path: 'json:{"driver":"nbd"}' }, { path: '' }], 'RELINKED NAMED DELETED'],
   MISNAMED: [[{ path: '/vm/n\uFFFD.qcow2' }], 'RELINKED NAMED DELETED'],
