@@ -4,7 +4,7 @@
 # Needs root, for debootstrap.  An existing FOLDER is used as it is.  The programs run on this machine's own file
 # system, through their own dynamic loader and libraries: no chroot, so tests give them paths as to any other QEMU.
 set -eu
-release=${1:?release} folder=${2:?folder}
+release=${1:?release} folder=$(realpath -m "${2:?folder}")
 [ ! -x "$folder/bin/qemu-system-x86_64" ] || exit 0
 
 command -v debootstrap >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -q --no-install-recommends debootstrap >&2

@@ -35,18 +35,6 @@ export interface Reused {
 
 export type PauseReason = 'USER' | 'NO_SPACE' | 'IO_ERROR';
 
-/**
- * The identity of a QEMU process. A name may be given to another process. A pid with its start time is unique as long
- * as the host runs, within its namespace.
- */
-export interface QemuProcess {
-  readonly pid: number;
-  /** Clock ticks since boot, /proc/PID/stat field 22. */
-  readonly startTime: string;
-  /** The host's boot; undefined if /proc does not show it, and in journals older than this field. */
-  readonly bootId?: string;
-  /** The namespace of the pid, as `pid:[4026531836]`; undefined as above. */
-  readonly pidNamespace?: string;
 /** The first entry: the job exists once it is on disk. */
 export interface Accepted extends Labelled {
   readonly entry: 'accepted';
