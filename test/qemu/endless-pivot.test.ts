@@ -16,6 +16,8 @@ const GUEST_BYTES = 200_000;
 const ROUNDS = 3;
 
 let rig: Rig;
+/** Whether QEMU can break a connection that hangs. */
+let hasYank = false;
 /** The servers that the guest may be on. */
 const places = new AsyncDisposableStack();
 
@@ -53,13 +55,16 @@ describe.skipIf(needs('guest'))('a pivot of a guest that always has writes to co
       args: ['--allow-destination', LOOPBACK],
     });
     await limit(1, GUEST_BYTES);
+    const commands = await rig.admin.execute<{ name: string }[]>('query-commands');
+    hasYank = commands.some(({ name }) => name === 'yank');
   }, 180_000);
   afterAll(async () => {
     await rig?.[Symbol.asyncDispose]();
     await places.disposeAsync();
   });
 
-  test('ends, because the guest is paused for a moment, and its QEMU lives', async () => {
+  test('ends, because the guest is paused for a moment, and its QEMU lives', async ({ skip }) => {
+    skip(!hasYank, 'a pause has no bound there, and is not begun');
     const { id, file } = await endlessCopy(PauseGuest.PAUSE_GUEST_AUTO);
     const told: string[] = [];
     for await (const { kind, detail } of rig.service.watch(id))

@@ -33,6 +33,7 @@ const SUITES = [
   'migration',
   'stable-storage',
   'guest-load',
+  'endless-pivot',
   'buffers',
   'end-policy',
   'throttle',

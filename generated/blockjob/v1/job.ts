@@ -1223,9 +1223,9 @@ export interface Progress {
   /** The bytes per second that the guest adds to the work. 0 before two samples. */
   dirtyBytesPerSecond: bigint;
   /**
-   * The estimated time until READY, or until the end of a job that has no READY. Present when the convergence is
-   * CONVERGING or SETTLED, and only then; 0 when SETTLED. It takes into account that a guest dirties more and more
-   * clean data while a copy goes on.
+   * The estimated time from sample_time until READY, or until the end of a job that has no READY. Present when the
+   * convergence is CONVERGING or SETTLED, and only then; 0 when SETTLED. It takes into account that a guest dirties
+   * more and more clean data while a copy goes on.
    */
   eta?:
     | Duration

@@ -688,9 +688,9 @@ export declare type Progress = Message<"blockjob.v1.Progress"> & {
   dirtyBytesPerSecond: bigint;
 
   /**
-   * The estimated time until READY, or until the end of a job that has no READY. Present when the convergence is
-   * CONVERGING or SETTLED, and only then; 0 when SETTLED. It takes into account that a guest dirties more and more
-   * clean data while a copy goes on.
+   * The estimated time from sample_time until READY, or until the end of a job that has no READY. Present when the
+   * convergence is CONVERGING or SETTLED, and only then; 0 when SETTLED. It takes into account that a guest dirties
+   * more and more clean data while a copy goes on.
    *
    * @generated from field: google.protobuf.Duration eta = 7;
    */
