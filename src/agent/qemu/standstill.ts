@@ -1,7 +1,7 @@
 /**
  * The block jobs of one QEMU stand still while it stops its guest. `stop` flushes disk after disk, and keeps a reference
  * to the disk's user meanwhile. A job that ends inside such a flush leaves its user behind: a copy or a commit that
- * pivots there aborts QEMU ("Permission conflict on node"; seen with 5.2, 7.2, 10.0 and 11.1), and a copy that fails
+ * pivots there aborts QEMU ("Permission conflict on node"; seen with 5.2, 7.2 and 10.0), and a copy that fails
  * there leaves its filter for ever (7.2). A paused job does not end, and has no I/O in flight, so that `stop` is short.
  */
 import type { QmpCommand } from '../../core/qemu/commands.ts';
