@@ -491,7 +491,7 @@ const EVERY = [...cases()];
 const COMBINATIONS =
   EVERY.map(({ job }) => [...worlds(job)].length).reduce((all, one) => all + one, 0) * Object.keys(ENDS).length;
 
-it(`every job ends, or waits for a named event: ${COMBINATIONS} combinations`, { timeout: 120_000 }, () => {
+it(`every job ends, or waits for a named event: ${COMBINATIONS} combinations`, { timeout: 600_000 }, () => {
   const wrong: string[] = [];
   let tried = 0;
   for (const one of EVERY) {
