@@ -164,7 +164,8 @@ function measured(
   // A shorter time does not show what a job with a limit copies.
   const isLong = limit === 0 || seconds * limit >= COVER_BYTES;
   const copied = isLong ? Math.max(0, last.offsetBytes - first.offsetBytes) / seconds : limit;
-  const isBusy = !last.ready || points.slice(-1 - WINDOWS_AGREE).every((one) => restOf(one) > BUSY_BYTES);
+  // One that has caught up copies what the guest writes, also before QEMU has found a moment without dirty data.
+  const isBusy = points.slice(-1 - WINDOWS_AGREE).every((one) => restOf(one) > BUSY_BYTES);
   const able = isBusy ? copied : Math.max(ableBefore, copied);
   const guest = demandOf(points, dataBytes);
   const remainingBytes = restOf(last);

@@ -195,6 +195,13 @@ describe('a verdict', () => {
     expect(verdictOn(ready(100))?.convergence).toBe('CONVERGING');
   });
 
+  it('of a copy that has caught up, and finds no moment without dirty data, is that it ends', () => {
+    // It copies what the guest writes, and could copy more.
+    const follow = Array.from({ length: 12 }, (_, index) => at(6 + index * 2, 120 + index, 0.02, written(1 + index)));
+    const points = [at(0, 0, 120), at(2, 40, 80), at(4, 80, 40), ...follow];
+    expect(verdictOn(points)).toMatchObject({ convergence: 'CONVERGING', because: 'ENDS', floorBytes: 0 });
+  });
+
   it('of a READY copy whose rest grows is DIVERGING', () => {
     const follow = Array.from({ length: 8 }, (_, index) =>
       at(6 + index * 2, 120 + index * 40, 10 + index * 30, { ready: true, ...written(index * 70) }),
