@@ -29,12 +29,14 @@ const OFTEN = 3;
 const MOST_TIMES = 4;
 /** Two speeds that differ less are one. */
 const STEADY = 1.4;
+/** With less left, QEMU waits for a moment without dirty data, which comes by luck: no ETA knows when. */
+const LITTLE_BYTES = MIB / 4;
 /** A verdict needs some seconds; later ETAs are compared. */
 const LEAST_LEFT_MS = 4000;
 
 /** Settings of the guest (test/guest-rig), on that link. */
 const WRITERS = {
-  'random 4 KiB': 'mode=rand bs=4 rate=0.6',
+  'random 4 KiB': 'mode=rand bs=4 rate=0.4',
   'sequential 64 KiB': 'mode=seq bs=64 rate=1',
   'random 64 KiB': 'mode=rand bs=64 rate=1.4',
   'too much random 64 KiB': 'mode=rand bs=64 rate=10',
@@ -79,7 +81,7 @@ async function burst(rig: Rig, signal: AbortSignal): Promise<void> {
 
 /** A copy as a client sees it, until it is READY or the wait is over. */
 async function recorded(rig: Rig, { writer, granularityKib, isLocal }: Combination, round: number): Promise<Moment[]> {
-  // Batches leave moments in which nothing is dirty: without them READY comes by luck, and no ETA knows when.
+  // Batches leave moments in which nothing is dirty.
   await rig.vm.command(`set d1 ${WRITERS[writer]} batch=16`);
   const folder = join(rig.folder, `round${round}`);
   await mkdir(folder);
@@ -153,6 +155,7 @@ function errorsOf(moments: readonly Moment[], endMs: number): readonly number[] 
   return moments.flatMap(({ sampledMs, job }) => {
     const [leftMs, etaMs] = [endMs - sampledMs, toMs(job.progress?.eta)];
     if (leftMs > sampledMs || leftMs < LEAST_LEFT_MS || etaMs === undefined) return [];
+    if (Number(job.progress?.remainingBytes) < LITTLE_BYTES) return [];
     return [Math.max(etaMs / leftMs, leftMs / Math.max(1, etaMs))];
   });
 }
