@@ -1,8 +1,8 @@
 /**
  * The block jobs of one QEMU stand still while it stops its guest. `stop` flushes disk after disk, and keeps a reference
  * to the disk's user meanwhile. A job that ends inside such a flush leaves its user behind: a copy or a commit that
- * pivots there aborts QEMU ("Permission conflict on node"; seen with 5.2, 7.2 and 10.0), and a copy that fails
- * there leaves its filter for ever (7.2). A paused job does not end, and has no I/O in flight, so that `stop` is short.
+ * pivots there aborts QEMU ("Permission conflict on node"; seen with 5.2, 7.2 and 10.0), and a copy that fails there
+ * leaves its filter for ever (7.2). A paused job does not end, and has no I/O in flight, so that `stop` is short.
  */
 import type { QmpCommand } from '../../core/qemu/commands.ts';
 import type { QemuBlockJob, QemuJob } from '../../core/qemu/replies.ts';
@@ -68,7 +68,7 @@ export class Standstill {
    * Resumes the jobs that `begin` has paused, and those that a service before this one has left. Rejects while QEMU
    * cannot be asked; then it has to be called again.
    */
-  async end(left: readonly string[] = []): Promise<void> {
+  async end(left: readonly string[]): Promise<void> {
     for (const id of left) this.#jobs.add(id);
     for (const id of this.#jobs) {
       await this.#tell('job-resume', id);
